@@ -1,0 +1,158 @@
+"""A raw row in CodeContests' schema -> a Problem and its Solutions, or a RowError that names the field.
+
+Read are the keys in FIELDS. Tests are {"input": [...], "output": [...]} as in the Hugging Face form, or a list of
+{"input": ..., "output": ...}, which is easier on people; solutions likewise. Every value is checked and none is
+converted on a guess: a number where text should be is an error, not a string.
+
+A row is *malformed* if a value is not what the schema says, and *dropped* if it is well-formed but useless for
+training: no description, no public or no private tests (PAPER.md section 4). Solutions in other languages than
+Python 3 are counted and left behind. Not here: whether solutions are right, and anything that compares rows.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlef_plugin.problems.fields import RowError, kind_of, number, optional_text, records, text
+from rlef_plugin.problems.records import Problem, Solution, TestCase
+
+FIELDS = (
+    "name description split public_tests private_tests generated_tests time_limit time_limit_s memory_limit_bytes "
+    "memory_limit_mb input_file output_file source difficulty solutions incorrect_solutions"
+).split()
+PYTHON3 = 3
+SOURCES = ("", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
+DIFFICULTIES = ("", "easy", "medium", "hard", "harder", "hardest", "external", *"ABCDEFGHIJKLMNOPQRSTUV")
+VERDICTS = {
+    "WA": "wrong_output",
+    "RE": "exception",
+    "TLE": "timeout",
+    "MLE": "out_of_memory",
+    "OLE": "output_limit",
+    "CE": "invalid_code",
+}
+MIB = 2**20
+_SPLIT = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A row's content. `problem.id` is still the plain name: ids are given by build.py, which knows the others."""
+
+    problem: Problem
+    solutions: tuple[Solution, ...]
+    other_languages: int  # solutions that are not Python 3
+
+
+def convert(row: Mapping[str, Any], *, split: str, name: str, generated_suffice: bool = False) -> Converted:
+    """One row's records; `split` and `name` are used where the row has none.
+
+    Raises:
+        RowError: the row is malformed or of no use.
+    """
+    for key in ("public_tests", "private_tests"):
+        if key not in row:
+            raise RowError(key, "is missing")
+    public, private, generated = (_tests(row, f"{kind}_tests") for kind in ("public", "private", "generated"))
+    right, others = _solutions(row, "solutions", correct=True)
+    wrong, more_others = _solutions(row, "incorrect_solutions", correct=False)
+    row_name = optional_text(row, "name") or name
+    problem = Problem(
+        id=row_name,
+        name=row_name,
+        description=text(row.get("description"), "description"),
+        public_tests=public,
+        private_tests=private + generated,
+        time_limit_s=_time_limit_s(row),
+        memory_limit_mb=_memory_limit_mb(row),
+        input_file=_file_name(row, "input_file"),
+        output_file=_file_name(row, "output_file"),
+        split=_split(row, split),
+        source=_label(row, "source", SOURCES),
+        difficulty=_label(row, "difficulty", DIFFICULTIES),
+    )
+    _check_use(problem, has_private=bool(private), generated_suffice=generated_suffice)
+    return Converted(problem, right + wrong, others + more_others)
+
+
+def _check_use(problem: Problem, has_private: bool, generated_suffice: bool) -> None:
+    if not problem.description.strip():
+        raise RowError("description", "is empty", "dropped")
+    if not problem.public_tests:
+        raise RowError("public_tests", "is empty", "dropped")
+    if not problem.private_tests:
+        raise RowError("private_tests", "is empty", "dropped")
+    if not has_private and not generated_suffice:
+        raise RowError("private_tests", "is empty (there are generated tests)", "dropped")
+
+
+def _tests(row: Mapping[str, Any], key: str) -> tuple[TestCase, ...]:
+    rows = records(row.get(key), key, ("input", "output"))
+    return tuple(
+        TestCase(text(one["input"], f"{key}.input[{i}]"), text(one["output"], f"{key}.output[{i}]"))
+        for i, one in enumerate(rows)
+    )
+
+
+def _solutions(row: Mapping[str, Any], key: str, *, correct: bool) -> tuple[tuple[Solution, ...], int]:
+    rows = records(row.get(key), key, ("language", "solution"), ("verdict",))
+    kept = []
+    for i, one in enumerate(rows):
+        if number(one["language"], f"{key}.language[{i}]") == PYTHON3:
+            code = text(one["solution"], f"{key}.solution[{i}]")
+            verdict = None if correct else _verdict(one.get("verdict"), f"{key}.verdict[{i}]")
+            kept.append(Solution(code, correct, verdict))
+    return tuple(kept), len(rows) - len(kept)
+
+
+def _time_limit_s(row: Mapping[str, Any]) -> float | None:
+    """CodeContests' duration (an object or absent), or plain seconds; 0 means that none is known."""
+    if row.get("time_limit_s") is not None:
+        return number(row["time_limit_s"], "time_limit_s") or None
+    limit = row.get("time_limit")
+    if isinstance(limit, Mapping):
+        seconds, nanos = (number(limit.get(unit) or 0, f"time_limit.{unit}") for unit in ("seconds", "nanos"))
+        return seconds + nanos / 1e9 or None
+    return None if limit is None else number(limit, "time_limit") or None
+
+
+def _memory_limit_mb(row: Mapping[str, Any]) -> int | None:
+    """Rounded up, so that a program may use every byte it was promised; 0 means that none is known."""
+    if row.get("memory_limit_mb") is not None:
+        return math.ceil(number(row["memory_limit_mb"], "memory_limit_mb")) or None
+    return math.ceil(number(row.get("memory_limit_bytes") or 0, "memory_limit_bytes") / MIB) or None
+
+
+def _file_name(row: Mapping[str, Any], key: str) -> str | None:
+    """A plain name, since the judge makes a file of that name."""
+    name = optional_text(row, key)
+    if name is not None and ("/" in name or "\0" in name or name in (".", "..") or len(name.encode()) > 100):
+        raise RowError(key, f"is {name[:40]!r}, not a plain file name")
+    return name
+
+
+def _split(row: Mapping[str, Any], default: str) -> str:
+    split = optional_text(row, "split") or default
+    if not _SPLIT.fullmatch(split):
+        raise RowError("split", f"is {split[:40]!r}, not a word of letters, digits, dash and underscore")
+    return split
+
+
+def _label(row: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
+    """CodeContests counts its sources and difficulties; other rows may name them."""
+    value = row.get(key)
+    if value is None or isinstance(value, str):
+        return optional_text(row, key) or ""
+    index = int(number(value, key))
+    return names[index] if index < len(names) else str(index)
+
+
+def _verdict(value: Any, field: str) -> str | None:
+    if value in (None, ""):
+        return None
+    verdict = VERDICTS.get(value, value) if isinstance(value, str) else value
+    if verdict not in VERDICTS.values():
+        raise RowError(field, f"is {kind_of(value)}, not one of {', '.join((*VERDICTS.values(), *VERDICTS))}")
+    return str(verdict)
