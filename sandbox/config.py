@@ -1,0 +1,55 @@
+"""The shape of a jail as data: what a judged program may see and how much it may take, whatever its own limits are.
+
+The judge turns this into an nsjail configuration (`rlef_plugin/judge/jail.py`). Limits that belong to one program
+(CPU, memory, output) are not here: jails are started before their program is known, so `runner.py` sets those.
+
+Not promised: a bound on the memory of all processes of a jail together. Each process has its own limit, and there can
+be `MAX_PROCESSES` of them; only a memory cgroup bounds the sum."""
+
+HOSTNAME = "jail"
+SCRATCH = "/tmp"  # the only writable place: private to a jail, a tmpfs, emptied between two tests
+SCRATCH_BYTES = 64 * 2**20
+SCRATCH_FILES = 4096
+PYTHON_ROOT = "/opt/python"  # where an interpreter that lives outside /usr appears in the jail
+
+INSIDE_ID = 1000  # user and group id the program sees
+NOBODY = 65534  # what it is outside when the judge runs as root: root itself is exempt from RLIMIT_NPROC
+
+MAX_PROCESSES = 48  # processes and threads together, the runner included
+MAX_OPEN_FILES = 128
+MAX_FILE_MB = 1024  # of the runner, which writes a test's input; the program's own is its output limit
+STACK_MB = 64  # must stay well below the address space: it is also the default size of a thread's stack
+
+# A fixed hash seed makes a program that prints a set behave the same every time. Binding symbols at once saves each
+# forked child from doing it again (14 of 66 page faults).
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "HOME": SCRATCH,
+    "LANG": "C.UTF-8",
+    "LD_BIND_NOW": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+PYTHON_FLAGS = ("-S", "-s", "-P", "-X", "utf8")
+
+CONTROL_FD = 3  # the runner's socket to the judge; closed in every program
+ADDRESS_SPACE_SLACK = 512 * 2**20  # virtual memory a program may reserve beyond what it may use (thread stacks)
+
+# What `python -c` executes as process 1: it receives the runner's modules, compiled, from the judge, so that nothing
+# of the judge needs to be a file in the jail and nothing but the program is compiled there.
+RUNNER_MODULES = ("program", "runner")
+BOOT = f"""
+import marshal, posix, sys
+def receive(size):
+    parts = []
+    while size:
+        part = posix.read({CONTROL_FD}, min(size, 1 << 20))
+        if not part:
+            posix._exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+for name, code in marshal.loads(receive(int.from_bytes(receive(8), "little"))):
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+module.main()
+"""

@@ -1,0 +1,131 @@
+"""The comparison against hand-worked pairs, a slow reference, and sizes at which a careless version would be slow."""
+
+import math
+import random
+import time
+import tracemalloc
+
+import pytest
+
+from rlef_plugin.judge import compare
+from rlef_plugin.judge.compare import outputs_match
+
+EQUAL = [
+    (b"", b""), (b"", b" \n\t\r\v"), (b"1 2 3", b"1\n2\t3\r\n"), (b"1\v2", b"1 2"), (b"YES", b"yes\n"), (b"Abc", b"aBC"),
+    (b"1", b"1.0"), (b"0.1", b".1"), (b"5.", b"5"), (b"1e3", b"1000"), (b"1E3", b"1e+3"), (b"+7", b"7"), (b"-0", b"0"),
+    (b"007", b"7"), (b"-007", b"-7"), (b"1.000001", b"1.0"), (b"1.0", b"1.0000099"), (b"nan", b"NaN"), (b"inf", b"INF"),
+    (b"-inf", b"-Inf"), (b"123456789012345678901234567890", b"+0123456789012345678901234567890"),
+    (b"9007199254740993", b"9007199254740992.0"), (b"\xff\xfe", b"\xff\xfe "), (b"a\fb", b"a\fb\n"), (b"\x00", b"\x00\n"),
+    (b"1e400", b"1E400"), (b"0.00001", b"0.000011"),
+]  # fmt: skip
+DIFFERENT = [
+    (b"", b"0"), (b"1", b"1 2"), (b"1 2", b"12"), (b"1.00001", b"1.0"), (b"1.0", b"1.00002"), (b"nan", b"1"), (b"nan", b"-nan"),
+    (b"inf", b"infinity"), (b"inf", b"-inf"), (b"inf", b"1e999"), (b"1e400", b"1e500"), (b"9007199254740993", b"9007199254740992"),
+    (b"123456789012345678901234567890", b"123456789012345678901234567891"), (b"-5", b"5"), (b"1_0", b"10"), (b"0x10", b"16"),
+    (b"1e", b"1"), (b".", b"0"), (b"+", b"0"), (b"--1", b"1"), (b"1,5", b"1.5"), (b"a\fb", b"a b"), (b"1\x00", b"1"),
+    (b"\xc3\x84", b"\xc3\xa4"), (b"True", b"1"), (b"1/2", b"0.5"), ("\u0661".encode(), b"1"), (b"1\xa0", b"1"), (b"1.5.0", b"1.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), EQUAL)
+def test_equal(a: bytes, b: bytes) -> None:
+    assert outputs_match(a, b) and outputs_match(b, a)
+
+
+@pytest.mark.parametrize(("a", "b"), DIFFERENT)
+def test_different(a: bytes, b: bytes) -> None:
+    assert not outputs_match(a, b) and not outputs_match(b, a)
+
+
+def reference(a: bytes, b: bytes) -> bool:
+    """The rule word by word, without any care for speed."""
+
+    def tokens(data: bytes) -> list[str]:
+        for separator in "\t\n\r\v":
+            data = data.replace(separator.encode(), b" ")
+        return [token.decode().lower() for token in data.split(b" ") if token]
+
+    def number(token: str) -> float | None:
+        if any(c not in "0123456789.+-einfaty" for c in token):
+            return None
+        try:
+            return float(token)
+        except ValueError:
+            return None
+
+    def integer(token: str) -> int | None:
+        return int(token) if token.lstrip("+-").isdigit() and len(token) - len(token.lstrip("+-")) <= 1 else None
+
+    def same(x: str, y: str) -> bool:
+        if x == y:
+            return True
+        if integer(x) is not None and integer(y) is not None:
+            return integer(x) == integer(y)
+        p, q = number(x), number(y)
+        return p is not None and q is not None and not math.isnan(p - q) and abs(p - q) < 1e-5
+
+    return len(tokens(a)) == len(tokens(b)) and all(map(same, tokens(a), tokens(b)))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 7, 64, 1 << 20])
+def test_agrees_with_the_reference_at_every_block_size(monkeypatch: pytest.MonkeyPatch, block_bytes: int) -> None:
+    monkeypatch.setattr(compare, "BLOCK_BYTES", block_bytes)
+    rng = random.Random(block_bytes)
+    words = [
+        "1",
+        "01",
+        "1.0",
+        "1.000004",
+        "1.00002",
+        "-1",
+        "+1",
+        "nan",
+        "inf",
+        "Infinity",
+        "a",
+        "A",
+        "b",
+        "1e0",
+        "10e-1",
+        "",
+        ".",
+    ]
+    matches = 0
+    for _ in range(1000):
+        one = [rng.choice(words) for _ in range(rng.randrange(6))]
+        two = [word if rng.random() < 0.8 else rng.choice(words) for word in one]
+        a, b = (
+            "".join(word + rng.choice(" \n\t\r\v") * rng.randrange(1, 3) for word in side).encode()
+            for side in (one, two)
+        )
+        expected = reference(a, b)
+        matches += expected
+        assert outputs_match(a, b) == expected == outputs_match(b, a), (a, b)
+    assert 100 < matches < 950  # both answers occur often
+
+
+def test_tolerance_is_absolute_and_strict() -> None:
+    assert outputs_match(b"1000000.000009", b"1000000")
+    assert not outputs_match(b"1e-5", b"0")  # exactly the tolerance
+    assert outputs_match(b"9.99e-6", b"0")
+
+
+def test_millions_of_digits_take_linear_time() -> None:
+    digits = b"7" * 10**6
+    started = time.perf_counter()
+    assert outputs_match(b"000" + digits, digits)
+    assert not outputs_match(digits + b"1", digits + b"2")
+    assert not outputs_match(digits + b".5", digits + b"2")
+    assert time.perf_counter() - started < 5  # int() of it would take minutes
+
+
+def test_large_outputs_take_little_extra_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "BLOCK_BYTES", 1 << 16)
+    a = b"12345 abc\n" * 100_000
+    b = b"12345 abc \n" * 100_000 + b"x"
+    tracemalloc.start()
+    try:
+        assert not outputs_match(a, b)
+        assert tracemalloc.get_traced_memory()[1] < 4e6  # all 400,000 tokens at once are 16 MB
+    finally:
+        tracemalloc.stop()

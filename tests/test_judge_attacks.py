@@ -1,0 +1,414 @@
+"""One attack a test. Each says in its name what must hold; the defence is named where it is not obvious.
+
+The programs run in real jails. `judge.output(source)` is what a program printed in a clean run."""
+
+import json
+import os
+import socket
+import threading
+
+import pytest
+from judge_helpers import SyncJudge, descendants, sync_judge
+
+from rlef_plugin.judge import Limits, Verdict
+
+pytestmark = pytest.mark.nsjail
+SECRET = "EXPECTED-" + "s3cr3t-0utput"  # joined so that the whole string is in no source that a jail could receive
+
+
+@pytest.fixture(scope="module")
+def judge():
+    os.environ["RLEF_TEST_SECRET"] = SECRET
+    with sync_judge(workers=2) as judge:
+        yield judge
+
+
+# ---- what a program can see ----
+
+
+def test_files_of_the_host_are_not_there(judge: SyncJudge) -> None:
+    seen = json.loads(judge.output("import os, json; print(json.dumps(sorted(os.listdir('/'))))"))
+    assert set(seen) <= {"dev", "lib", "lib64", "opt", "tmp", "usr"}
+    source = f"""
+import os
+print([p for p in ["/etc/passwd", "/root", "/home", "/proc", "/sys", "/work", "/var", {__file__!r}, "/dev/shm",
+                   "/dev/mem", "/run", "/opt/python/../../root"] if os.path.exists(p)])"""
+    assert judge.output(source) == "[]\n"
+
+
+def test_nothing_but_tmp_is_writable(judge: SyncJudge) -> None:
+    source = """
+import os
+folders = ["/", *(entry.path for top in ("/", "/usr", "/opt", "/dev", "/tmp") for entry in os.scandir(top))]
+for folder in filter(os.path.isdir, folders):
+    path = folder + "/attack"
+    try:
+        open(path, "w").close()
+        print(path)
+    except OSError as error:
+        assert error.errno in (1, 13, 30), (path, error)
+"""
+    assert judge.output(source) == "/tmp/attack\n"
+
+
+def test_environment_and_command_line_hold_nothing_of_the_host(judge: SyncJudge) -> None:
+    source = "import os, sys, json; print(json.dumps([dict(os.environ), sys.orig_argv, os.uname().nodename]))"
+    environment, argv, node = json.loads(judge.output(source))
+    assert set(environment) <= {
+        "PYTHONHASHSEED",
+        "HOME",
+        "LANG",
+        "OPENBLAS_NUM_THREADS",
+        "LD_LIBRARY_PATH",
+        "LC_CTYPE",
+    }
+    assert SECRET not in json.dumps([environment, argv]) and node == "jail"
+
+
+def test_other_processes_cannot_be_seen_or_signalled(judge: SyncJudge) -> None:
+    source = f"""
+import os
+reached = []
+for pid in [{os.getpid()}, {os.getppid()}, *range(2, 300)]:
+    if pid != os.getpid():
+        try:
+            os.kill(pid, 0)
+            reached.append(pid)
+        except ProcessLookupError:
+            pass
+print(reached, os.getppid())"""
+    assert judge.output(source) == "[] 1\n"
+
+
+def test_runner_ignores_every_signal_of_a_program(judge: SyncJudge) -> None:
+    source = """
+import os
+for number in range(1, 65):
+    try:
+        os.kill(1, number)
+    except OSError:
+        pass
+print(input())"""
+    tests = [(f"{i}\n", f"{i}") for i in range(4)]
+    assert [test.verdict for test in judge(source, tests).tests] == [Verdict.ACCEPTED] * 4
+
+
+# ---- the network ----
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "socket.socket(socket.AF_INET6)",
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)",
+        "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+        "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
+        "socket.create_connection(('127.0.0.1', 80), 1)",
+        "socket.getaddrinfo('localhost', 80)",
+    ],
+)
+def test_no_socket_can_be_made(judge: SyncJudge, make: str) -> None:
+    source = f"import socket\ntry:\n    {make}\n    print('made')\nexcept OSError as error:\n    print('refused')"
+    assert judge.output(source) == "refused\n"
+
+
+def test_a_listening_host_is_not_reached_by_raw_system_calls(judge: SyncJudge) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        source = f"""
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+fd = libc.syscall(41, 2, 1, 0)
+print(fd, ctypes.get_errno(), libc.connect(fd, b"\\2\\0" + ({port}).to_bytes(2, "big") + b"\\x7f\\0\\0\\1" + bytes(8), 16))"""
+        assert judge.output(source) == "-1 1 -1\n"
+
+
+# ---- system calls ----
+
+REFUSED = {
+    "ptrace": 101, "process_vm_readv": 310, "mount": 165, "umount2": 166, "unshare": 272, "setns": 308, "pivot_root": 155,
+    "chroot": 161, "keyctl": 250, "add_key": 248, "bpf": 321, "io_uring_setup": 425, "userfaultfd": 323,
+    "perf_event_open": 298, "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240, "init_module": 175,
+    "kexec_load": 246, "pidfd_open": 434, "pidfd_getfd": 438, "fsopen": 430, "open_tree": 428, "setuid": 105,
+    "personality": 135, "mknod": 133, "splice": 275, "socket": 41, "open_by_handle_at": 304,
+}  # fmt: skip
+
+
+def test_dangerous_system_calls_are_refused(judge: SyncJudge) -> None:
+    """The defence is `sandbox/policy.kafel`."""
+    source = f"""
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+for name, number in {REFUSED}.items():
+    ctypes.set_errno(0)
+    result = libc.syscall(number, 0, 0, 0, 0, 0, 0)
+    if (result, ctypes.get_errno()) != (-1, 1):
+        print(name, result, ctypes.get_errno())
+for flag in (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000, 0x80):
+    if libc.syscall(56, flag | 17, 0, 0, 0, 0) != -1:
+        print("clone", hex(flag))
+print(libc.syscall(435, 0, 0), ctypes.get_errno(), libc.prlimit(1, 7, b"\\1" + bytes(15), 0))"""
+    assert judge.output(source) == "-1 38 -1\n"
+
+
+# ---- the runner ----
+
+
+def test_control_socket_is_closed_in_a_program(judge: SyncJudge) -> None:
+    """The defence is `posix.close(CONTROL_FD)` in `sandbox/program.py`."""
+    source = """
+import os
+opened = []
+for fd in range(1024):
+    try:
+        os.fstat(fd)
+        opened.append(fd)
+    except OSError:
+        pass
+print(opened)"""
+    assert judge.output(source) == "[0, 1, 2]\n"
+
+
+def test_results_forged_on_every_descriptor_change_nothing(judge: SyncJudge) -> None:
+    forged = "b'T' + bytes(72)"
+    source = f"""
+import os
+for fd in range(3, 64):
+    try:
+        os.write(fd, {forged} * 9)
+    except OSError:
+        pass
+print("wrong")"""
+    assert judge(source, [("", "right"), ("", "wrong"), ("", "right")]).tests[0].verdict is Verdict.WRONG_OUTPUT
+    labels = [test.verdict.label for test in judge(source, [("", "right"), ("", "wrong")]).tests]
+    assert labels == ["wrong output", "accepted"]
+
+
+def test_changing_the_interpreter_reaches_neither_the_runner_nor_the_next_test(judge: SyncJudge) -> None:
+    source = """
+import builtins, gc, sys, os
+n = int(input())
+if n == 0:
+    frame = sys._getframe()
+    while frame:
+        frame.f_globals.clear() if frame.f_globals is not globals() else None
+        frame = frame.f_back
+    import ctypes
+    for thing in gc.get_objects():
+        if isinstance(thing, dict) and thing is not globals():
+            try: thing.clear()
+            except Exception: pass
+    ctypes.memset(id(0), 0, 8)
+    os._exit(0)
+assert builtins.print is print and sys.modules["sys"] is sys
+print(n)"""
+    labels = [test.verdict.label for test in judge(source, [("0", "0"), ("1", "1"), ("2", "2")]).tests]
+    assert labels[1:] == ["accepted", "accepted"] and labels[0] != "accepted"
+
+
+def test_later_inputs_are_not_in_memory_or_files(judge: SyncJudge) -> None:
+    source = """
+import gc, sys
+mine = input()
+found = [o for o in gc.get_objects() if "later-" + "input" in repr(o)[:100000]]
+frame = sys._getframe().f_back
+while frame:
+    found += [k for k, v in {**frame.f_globals, **frame.f_locals}.items() if ("later-" + "input") in repr(v)[:100000]]
+    frame = frame.f_back
+print(mine, found)"""
+    result = judge(source, [("first\n", "first []"), ("later-input\n", "x")])
+    assert result.tests[0].verdict is Verdict.ACCEPTED, result.tests[0].stdout
+
+
+SEARCH_MEMORY = """
+import ctypes, os
+first, second = b"EXPECTED-", b"s3cr3t"  # never joined here, so every find is somebody else's
+libc = ctypes.CDLL(None)
+libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+def page(address):  # a pipe tells whether an address can be read, without dying of it
+    if libc.write(writer, address, 4096) != 4096:
+        return None
+    return os.read(reader, 4096)
+known = [id(first), id(libc), ctypes.addressof(ctypes.c_int(0)), ctypes.cast(libc.write, ctypes.c_void_p).value]
+fresh, seen, pages, found = {a & ~4095 for a in known}, set(), 0, 0
+while fresh and pages < 6000:
+    seen |= fresh
+    near = set()
+    for address in fresh:
+        data = page(address)
+        if data is not None:
+            pages += 1
+            found += sum(part.startswith(second) for part in data.split(first)[1:])
+            near |= {address - 4096, address + 4096}
+            near |= {p & ~4095 for p in memoryview(data).cast("Q") if 1 << 20 < p < 1 << 47}
+    fresh = near - seen
+print(pages > 1000, found)
+"""
+
+
+def test_expected_output_is_nowhere_in_the_memory_of_a_jail(judge: SyncJudge) -> None:
+    """Follows every pointer from this process's own objects; a control run with planted secrets shows that the search
+    works."""
+    limits = Limits(cpu_s=30)
+    hidden = judge(SEARCH_MEMORY, [("", SECRET)], limits).tests[0]
+    assert hidden.stdout == b"True 0\n", hidden
+    plant = "planted = [('EXPECTED-' + 's3cr3t-%d' % i).encode() for i in range(500)]\n"
+    control = judge(plant + SEARCH_MEMORY, [("", SECRET)], limits).tests[0]
+    assert int(control.stdout.split()[1]) >= 490, control
+
+
+# ---- what outlives a test ----
+
+
+def test_children_that_outlive_a_test_are_killed(judge: SyncJudge) -> None:
+    """The defence is `sweep` in `sandbox/runner.py`. Sleeping, spinning, and detached by setsid and a double fork."""
+    source = """
+import os, time
+n = int(input())
+alive = 0
+for pid in range(2, 200):
+    try:
+        os.kill(pid, 0)
+        alive += pid != os.getpid()
+    except OSError:
+        pass
+for spin in (False, True):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True:
+                spin or time.sleep(100)
+        os._exit(0)
+print(n, alive)"""
+    result = judge(source, [(f"{i}", f"{i} 0") for i in range(5)], Limits(cpu_s=2))
+    assert result.accepted, result
+    assert result.tests[0].wall_s < 2
+
+
+def test_files_do_not_outlive_a_test(judge: SyncJudge) -> None:
+    source = """
+import os
+n = input()
+assert os.listdir("/tmp") == [], os.listdir("/tmp")
+os.makedirs("/tmp/a/b")
+os.symlink("/usr", "/tmp/a/link")
+open("/tmp/a/b/c", "w").write(n)
+os.chmod("/tmp/a/b", 0)
+print(n)"""
+    assert judge(source, [(f"{i}", f"{i}") for i in range(4)]).accepted
+
+
+def test_files_that_cannot_be_removed_cost_a_jail_and_nothing_else(judge: SyncJudge) -> None:
+    source = """
+import os
+n = input()
+assert os.listdir("/tmp") == []
+for _ in range(1500):
+    os.mkdir("d"); os.chdir("d")
+print(n)"""
+    assert judge(source, [(f"{i}", f"{i}") for i in range(3)]).accepted
+
+
+# ---- taking too much ----
+
+
+def test_fork_bomb_ends_and_the_judge_goes_on(judge: SyncJudge) -> None:
+    source = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+    (bomb,) = judge.run(source, limits=Limits(cpu_s=0.5))
+    assert bomb.verdict is Verdict.TIMEOUT and bomb.wall_s < 5
+    assert judge("print(1)", [("", "1")]).accepted
+
+
+def test_processes_and_threads_are_bounded(judge: SyncJudge) -> None:
+    source = """
+import os
+made = 0
+try:
+    while True:
+        if os.fork() == 0:
+            os.read(os.pipe()[0], 1)
+        made += 1
+except OSError:
+    print(made)"""
+    assert 20 <= int(judge.output(source)) < 48
+
+
+def test_memory_bomb_over_many_processes_is_out_of_memory(judge: SyncJudge) -> None:
+    """Each process stays below the limit, all together do not. The defence is `memory_of` in the server."""
+    source = """
+import os, time
+for _ in range(12):
+    if os.fork() == 0:
+        x = b"x" * (90 << 20)
+        time.sleep(60)
+time.sleep(60)"""
+    (test,) = judge.run(source, limits=Limits(cpu_s=3, memory_mb=128))
+    assert test.verdict is Verdict.OUT_OF_MEMORY and test.wall_s < 10
+
+
+def test_tmp_is_bounded(judge: SyncJudge) -> None:
+    source = """
+import errno
+written = 0
+try:
+    while True:
+        with open(f"/tmp/{written}", "wb") as f:
+            f.write(b"x" * (1 << 20))
+        written += 1
+except OSError as error:
+    print(written, error.errno == errno.ENOSPC)"""
+    assert judge.output(source) == "63 True\n" or judge.output(source) == "64 True\n"
+
+
+def test_descriptors_are_bounded(judge: SyncJudge) -> None:
+    source = "import os\ntry:\n    while True: n = os.dup(0)\nexcept OSError:\n    print(n)"
+    assert judge.output(source) == "127\n"
+
+
+def test_limits_cannot_be_raised(judge: SyncJudge) -> None:
+    source = """
+import resource as r
+for kind in (r.RLIMIT_AS, r.RLIMIT_CPU, r.RLIMIT_FSIZE, r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_STACK, r.RLIMIT_CORE):
+    try:
+        r.setrlimit(kind, (r.RLIM_INFINITY, r.RLIM_INFINITY))
+        print(kind)
+    except ValueError:
+        pass
+print("done")"""
+    assert judge.output(source) == "done\n"
+
+
+def test_sleeping_ends_at_the_wall_limit(judge: SyncJudge) -> None:
+    (test,) = judge.run("import time\ntime.sleep(1000)", limits=Limits(cpu_s=0.01))
+    assert test.verdict is Verdict.TIMEOUT and 5.1 <= test.wall_s < 6 and test.cpu_s < 0.1
+
+
+def test_source_that_keeps_the_compiler_busy_does_not_stop_the_judge(judge: SyncJudge) -> None:
+    result = judge("x = " + "-" * 100_000 + "1", [("", "")])
+    assert result.verdict is Verdict.INVALID_CODE
+    assert judge("print(1)", [("", "1")]).accepted
+
+
+@pytest.mark.parametrize("output", [b"\xff\xfe\x00 1", b"1\x00", b"\xed\xa0\x80", b"1"])
+def test_output_of_any_bytes_is_data(judge: SyncJudge, output: bytes) -> None:
+    (test,) = judge.run(f"import os\nos.write(1, {output!r})")
+    assert test.verdict is Verdict.ACCEPTED and test.stdout == output
+
+
+def test_a_ten_million_digit_integer_is_compared_quickly(judge: SyncJudge) -> None:
+    result = judge("print('0' + '7' * 10**7)", [("", "7" * 10**7), ("", "7" * 10**7 + "1")])
+    assert [test.verdict.label for test in result.tests] == ["accepted", "wrong output"]
+
+
+def test_no_process_is_left_after_all_this() -> None:
+    before = set(descendants())
+    with sync_judge(workers=2) as judge:
+        judge("import os\nwhile True: os.fork()", [("", "")], Limits(cpu_s=0.1))
+        threads = threading.active_count()
+        assert set(descendants()) - before
+    assert set(descendants()) - before == set() and threads < 20
