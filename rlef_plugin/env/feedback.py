@@ -1,0 +1,133 @@
+"""The feedback message: what failed, on which input, within a budget of tokens.
+
+Only failing tests are shown. Inputs, outputs and traces stand in fenced blocks whose fence is longer than any run of
+backticks inside, so that nothing a program prints can end its block. A message always fits its budget: long excerpts
+are cut in the middle with a visible mark, first to `_SMALL` characters each; then later tests are left out, with a
+line that counts them; a single test is cut further, down to `_CAPS[0]`, and if even that does not fit, only the count
+remains. Then the excerpts grow again, by doubling, while the message fits.
+Not here: which tests a mode may show. The caller passes them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rlef_plugin.env.code import Extraction
+from rlef_plugin.env.templates import Prompts
+from rlef_plugin.env.traces import clean_trace
+from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.verdicts import Limits, ProgramResult, TestResult, Verdict
+from rlef_plugin.problems.records import TestCase
+
+_CAPS = [20 * 2**i for i in range(10)]  # characters kept of each excerpt, tried in this order: 20 to 10,240
+_SMALL = 80
+_PLACES = "9999"  # stands for a count when checking that a message without excerpts fits
+
+_TEMPLATES = {
+    Verdict.WRONG_OUTPUT: "wrong_output",
+    Verdict.EXCEPTION: "exception",
+    Verdict.TIMEOUT: "timeout",
+    Verdict.OUT_OF_MEMORY: "out_of_memory",
+    Verdict.OUTPUT_LIMIT: "output_limit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed test: a template's name, the texts it may cut and quote, the numbers it does not."""
+
+    template: str
+    excerpts: dict[str, str]
+    values: dict[str, str] = field(default_factory=dict)
+
+
+class FeedbackWriter:
+    """Writes messages with one set of prompts under one budget."""
+
+    def __init__(self, prompts: Prompts, count_tokens: Callable[[str], int], budget: int) -> None:
+        """Raise UsageError if a message without any excerpt exceeds `budget`, in tokens as `count_tokens` counts."""
+        self._prompts, self._count_tokens, self._budget = prompts, count_tokens, budget
+        bare = {
+            "feedback.txt": self._message([], 0, int(_PLACES)),
+            "invalid_code.txt": prompts.fill("invalid_code", reason=""),
+            "public_passed.txt": prompts.fill("public_passed"),
+        }
+        for name, text in bare.items():
+            if (need := count_tokens(text)) > budget:
+                raise UsageError(
+                    f"rlef.feedback_tokens is {budget}, but {name} alone takes {need}: raise it to {need + 200}."
+                )
+
+    def failures(self, tests: Sequence[TestCase], result: ProgramResult, code: str, limits: Limits) -> str:
+        """The message about the tests that failed; `result.tests` are in the order of `tests` and may be fewer."""
+        pairs = zip(tests, result.tests, strict=False)
+        failed = [_failure(test, run, code, limits) for test, run in pairs if run.verdict != Verdict.ACCEPTED]
+        shown = 1
+        while shown < len(failed) and self._fits(self._message(failed[: shown + 1], _SMALL, len(failed) - shown - 1)):
+            shown += 1
+        hidden = max(len(failed) - shown, 0)
+        return self._largest(lambda cap: self._message(failed[:shown], cap, hidden), self._message([], 0, len(failed)))
+
+    def invalid_code(self, code: Extraction) -> str:
+        """The message about a response without valid code: what was missing, or Python's syntax error."""
+
+        def message(cap: int) -> str:
+            quoted = "\n" + _quote(_cut(code.syntax_error, cap)) if code.syntax_error else ""
+            return self._prompts.fill("invalid_code", reason=_cut(code.reason, max(cap, _SMALL)) + quoted)
+
+        return self._largest(message, self._prompts.fill("invalid_code", reason=""))
+
+    def _message(self, failures: Sequence[Failure], cap: int, hidden: int) -> str:
+        bullets = [
+            self._prompts.fill(
+                one.template, **one.values, **{k: _quote(_cut(v, cap)) for k, v in one.excerpts.items()}
+            )
+            for one in failures
+        ]
+        if hidden:
+            bullets.append(self._prompts.fill("more_tests", count=str(hidden)))
+        return self._prompts.fill("feedback", tests="\n".join(bullets))
+
+    def _largest(self, message: Callable[[int], str], smallest: str) -> str:
+        """The message with the longest excerpts that fits; `smallest`, which is known to fit, if none does."""
+        best = smallest
+        for cap in _CAPS:
+            text = message(cap)
+            if text == best or not self._fits(text):  # the same text twice: nothing was cut
+                break
+            best = text
+        return best
+
+    def _fits(self, text: str) -> bool:
+        return self._count_tokens(text) <= self._budget
+
+
+def _failure(test: TestCase, run: TestResult, code: str, limits: Limits) -> Failure:
+    excerpts, values = {"input": test.input}, {}
+    if run.verdict == Verdict.WRONG_OUTPUT:
+        excerpts |= {"expected": test.output, "output": run.stdout.decode("utf-8", "replace")}
+    elif run.verdict == Verdict.EXCEPTION:
+        excerpts["trace"] = clean_trace(run.error, code)
+    elif run.verdict == Verdict.TIMEOUT:
+        values["seconds"] = f"{limits.cpu_s:g}"
+    elif run.verdict == Verdict.OUT_OF_MEMORY:
+        values["megabytes"] = str(limits.memory_mb)
+    return Failure(_TEMPLATES[run.verdict], excerpts, values)
+
+
+def _cut(text: str, cap: int) -> str:
+    """`text` with its middle replaced by a mark, if more than `cap` characters and the mark itself would be saved."""
+    mark = f" [... {len(text) - cap} characters cut ...] "
+    if len(text) <= cap + len(mark):
+        return text
+    return text[: cap - cap // 2] + mark + text[len(text) - cap // 2 :]
+
+
+def _quote(text: str) -> str:
+    """A fenced block that `text` cannot end; without its last line ends, and without lone surrogates."""
+    text = text.encode("utf-8", "replace").decode("utf-8").rstrip("\r\n")
+    if not text.strip():
+        return "(nothing)"
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
