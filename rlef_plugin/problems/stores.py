@@ -1,6 +1,6 @@
 """Several stores looked up as one: the training set's and the evaluation's, where they are not the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlef_plugin.problems.errors import StoreError, no_problem
@@ -34,6 +34,9 @@ class ProblemStores:
 
     def __len__(self) -> int:
         return len(self._store_of)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store_of)
 
     def __contains__(self, problem_id: object) -> bool:
         return problem_id in self._store_of

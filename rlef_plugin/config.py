@@ -1,0 +1,115 @@
+"""The plugin's own settings: one frozen dataclass, one flag a field.
+
+A recipe's `rlef:` block, the flags `--rlef.turn_limit 3` beside the host's, and the environment variable through which
+Ray's processes get them are three spellings of `RlefConfig`. There are no other knobs.
+
+    rlef: {turn_limit: 3, judge: {workers: 4}}   <->   --rlef.turn_limit 3 --rlef.judge.workers 4
+
+Not here: anything the host has a flag for (gamma, beta, batch sizes, lengths). Those stay the host's.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rlef_plugin.env.base import EnvConfig
+from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.verdicts import JudgeConfig
+
+VARIABLE = "RLEF_CONFIG"
+PREFIX = "rlef."
+_NOT_FLAGS = ("env", "stores", "advantage_estimator", "kl_estimator", "episode", "judge")
+
+
+@dataclass(frozen=True)
+class RlefConfig:
+    """Settings of one run. Fields of `EnvConfig` (turn limit, feedback) and `JudgeConfig` keep their own documentation."""
+
+    env: str = "rlef_plugin.CodeContestsEnv"  # import path of an Environment subclass; the flag is --env
+    stores: tuple[str, ...] = ()  # problem stores, from --data.prompt_dataset and --eval.dataset; not a flag
+    advantage_estimator: str = "turn"  # the host's flag --algo.advantage.estimator, as the user wrote it
+    kl_estimator: str = "geometric_mean"  # the host's flag --algo.kl.estimator, as the user wrote it
+    value: Literal["turn", "token"] = "turn"  # what the critic values: the prompt of a turn (paper) or each token
+    whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened; [D] PAPER.md section 3
+    rollouts_every: int = 10  # keep every Nth step's episodes as JSONL in run_dir/rollouts; 0 = none
+    dump_batches_every: int = 0  # keep every Nth step's tensors in run_dir/batches, to check the learner by hand
+    run_dir: str = ""  # default: <ckpt.output_dir>/rlef
+    cpu_host: bool = False  # run the host on the CPU, for trying out and testing
+    episode: EnvConfig = field(default_factory=EnvConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RlefConfig":
+        values = json.loads(text)
+        nested = {"episode": EnvConfig, "judge": JudgeConfig}
+        made = {key: nested[key](**value) if key in nested else value for key, value in values.items()}
+        return cls(**{**made, "stores": tuple(values["stores"])})
+
+    @classmethod
+    def from_environment(cls) -> "RlefConfig":
+        """The settings the launcher gave this process.
+
+        Raises:
+            UsageError: this process was not started by the launcher.
+        """
+        if VARIABLE not in os.environ:
+            raise UsageError(f"{VARIABLE} is not set: start training with `rlef train` or the host's CLI with --env")
+        return cls.from_json(os.environ[VARIABLE])
+
+
+def fields() -> Iterator[tuple[str, dataclasses.Field[Any], type, tuple[str, ...]]]:
+    """(flag name without dashes, field, type, path in RlefConfig) of every setting that is a flag.
+
+    `EnvConfig`'s fields have no segment of their own: `rlef.turn_limit`, not `rlef.episode.turn_limit`.
+    """
+    for owner, prefix, path in ((RlefConfig, "", ()), (EnvConfig, "", ("episode",)), (JudgeConfig, "judge.", ("judge",))):
+        hints = typing.get_type_hints(owner)
+        for one in dataclasses.fields(owner):
+            if one.name not in _NOT_FLAGS:
+                yield f"{PREFIX}{prefix}{one.name}", one, hints[one.name], (*path, one.name)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--env` and the `--rlef.*` flags, in a group of their own."""
+    group = parser.add_argument_group("rlef-plugin", "reinforcement learning from execution feedback")
+    group.add_argument("--env", metavar="CLASS", help="import path of the environment: turns the plugin on")
+    for name, one, kind, _ in fields():
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
+        group.add_argument(
+            f"--{name}", type=_converter(kind), choices=choices, default=None, help=f"default: {one.default}"
+        )
+
+
+def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: str) -> RlefConfig:
+    """Build the settings from parsed flags; a flag not given keeps its field's default."""
+    chosen: dict[tuple[str, ...], Any] = {
+        path: arguments[name] for name, _, _, path in fields() if arguments.get(name) is not None
+    }
+    own = {path[0]: value for path, value in chosen.items() if len(path) == 1}
+    episode = EnvConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "episode"})
+    judge = JudgeConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "judge"})
+    own.setdefault("run_dir", run_dir)
+    return RlefConfig(**own, env=arguments["env"], stores=stores, episode=episode, judge=judge)
+
+
+def _converter(kind: type) -> Any:
+    if typing.get_origin(kind) is Literal:
+        return str
+    if isinstance(kind, types.UnionType):  # `float | None`: the flag sets it, leaving it out keeps None
+        kind = next(member for member in typing.get_args(kind) if member is not type(None))
+    return _boolean if kind is bool else kind
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"

@@ -1,0 +1,221 @@
+"""Runs the host's own CLI with our extension points in place; the only place that knows how the host is started.
+
+    flags -> plan (settings + the host's own flags) -> preflight (cheap checks first) -> Ray -> install -> the host
+
+`rlef train RECIPE` and `python -m openrlhf.cli.train_ppo_ray --env CLASS ...` both end in `main`, with the same flags.
+The host calls `ray.init` only if Ray is not initialised, so Ray is started here, with the variables the host would
+set, ours, and on the CPU host a hook for its workers. Then the host's module runs as `__main__`, unchanged.
+"""
+
+import argparse
+import logging
+import os
+import runpy
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlef_plugin import config as settings
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.errors import UsageError
+from rlef_plugin.openrlhf_ext import cpu_host, host_cli
+
+log = logging.getLogger("rlef")
+
+AGENT_FILE = Path(__file__).parent / "openrlhf_ext" / "agent.py"
+HOST_VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
+OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use instead
+    "train.agent_func_path": "--env names the environment",
+    "reward.remote_url": "the environment gives the reward",
+    "reward.model_name_or_path": "the environment gives the reward",
+}
+PER_EPISODE = ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")  # change a reward of the whole episode
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before anything is started."""
+
+    config: RlefConfig
+    arguments: dict[str, Any]  # the host's, flat: {"data.max_len": 8192}; estimators under the user's names
+    host_flags: list[str]  # what the host's CLI is run with
+
+
+def main(flags: Sequence[str]) -> None:
+    """Train; `flags` are the host's with `--env` and `--rlef.*` among them. Exits with 2 on a user's error."""
+    logging.basicConfig(format="rlef: %(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        if any(flag in ("-h", "--help") for flag in flags):
+            full_parser().print_help()
+            return
+        plan = make_plan(flags)
+        preflight(plan)
+        run(plan)
+    except UsageError as error:
+        log.error("%s", error)
+        raise SystemExit(2) from None
+
+
+def full_parser() -> argparse.ArgumentParser:
+    parser = host_cli.build_parser()
+    settings.add_flags(parser)
+    return parser
+
+
+def make_plan(flags: Sequence[str]) -> Plan:
+    """Split the flags into our settings and the host's, and check both; reads no file but the host's CLI.
+
+    Raises:
+        UsageError: an unknown flag, a value the flag does not take, or a combination that would be silently wrong.
+    """
+    ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    ours.error = host_cli.refuse  # type: ignore[method-assign]
+    settings.add_flags(ours)
+    own, theirs = ours.parse_known_args(list(flags))
+    unknown = [flag for flag in theirs if flag.startswith("--rlef.")]
+    if unknown:
+        known = [name for name, *_ in settings.fields()]
+        raise UsageError(host_cli.unknown_key(unknown[0].removeprefix("--").partition("=")[0], known))
+    arguments = vars(host_cli.parse(theirs))
+    _refuse_conflicts(arguments)
+    stores = tuple(dict.fromkeys(_store(arguments, key) for key in ("data.prompt_dataset", "eval.dataset") if arguments[key]))
+    if not stores:
+        raise UsageError("--data.prompt_dataset is missing: name a problem store made by `rlef data build`")
+    config = settings.from_flags(vars(own), stores, run_dir=str(Path(arguments["ckpt.output_dir"], "rlef").absolute()))
+    config = replace(
+        config,
+        advantage_estimator=arguments["algo.advantage.estimator"],
+        kl_estimator=arguments["algo.kl.estimator"],
+    )
+    _refuse_settings(config, arguments)
+    host_flags = [*host_cli.for_host(theirs), *_flags_we_set(arguments)]
+    host_cli.check(host_flags)
+    return Plan(config, arguments, host_flags)
+
+
+def describe(flags: Sequence[str]) -> str:
+    """The host's command line for these flags, and our settings, after all checks that load no model."""
+    plan = make_plan(flags)
+    command = shlex.join(["python", "-m", host_cli.HOST_MODULE, *plan.host_flags])
+    return f"{settings.VARIABLE}={shlex.quote(plan.config.to_json())}\n{command}"
+
+
+def _refuse_conflicts(arguments: dict[str, Any]) -> None:
+    for key, instead in OURS_ALONE.items():
+        if arguments[key]:
+            raise UsageError(f"{key}={arguments[key]!r} and --env exclude each other: {instead}, so drop {key}")
+
+
+def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
+    """Combinations that the host would accept and that would train on something else than the user meant."""
+    turns = config.advantage_estimator == "turn"
+    if config.advantage_estimator == "gae" and config.episode.turn_limit > 1:
+        raise UsageError(
+            f"algo.advantage.estimator=gae with rlef.turn_limit={config.episode.turn_limit}: the host's GAE steps through "
+            "feedback tokens as if they were states; use algo.advantage.estimator=turn"
+        )
+    if turns and config.kl_estimator not in ("geometric_mean", "sum") and not arguments["algo.kl.use_loss"]:
+        raise UsageError(
+            f"algo.kl.estimator={config.kl_estimator} with algo.advantage.estimator=turn: the KL is a turn's reward there; "
+            "use geometric_mean or sum"
+        )
+    if not turns and config.kl_estimator in ("geometric_mean", "sum"):
+        raise UsageError(
+            f"algo.kl.estimator={config.kl_estimator} needs algo.advantage.estimator=turn, not "
+            f"{config.advantage_estimator}: the host's estimators take a KL a token; use k1"
+        )
+    for key in PER_EPISODE:
+        if turns and arguments[key] is not None:
+            raise UsageError(f"{key}={arguments[key]} changes the reward of a whole episode, not of a turn: drop it")
+    if config.episode.turn_limit > 1 and not arguments["rollout.max_new_tokens"]:
+        raise UsageError(
+            f"rollout.max_new_tokens is not set: with rlef.turn_limit={config.episode.turn_limit} a first response could "
+            "take the whole context; set it to the most tokens one response may have"
+        )
+    rollouts = arguments["rollout.batch_size"] * arguments["rollout.n_samples_per_prompt"]
+    if rollouts % arguments["train.batch_size"]:
+        raise UsageError(
+            f"{rollouts} rollouts a step (rollout.batch_size x rollout.n_samples_per_prompt) are no multiple of "
+            f"train.batch_size={arguments['train.batch_size']}: the rest's gradient would leak into the next step"
+        )
+    if config.cpu_host:
+        for key, value in cpu_host.REQUIRED_FLAGS.items():
+            if arguments[key] != value:
+                raise UsageError(f"{key}={arguments[key]!r} does not run on the CPU host: set {key}={value!r}")
+
+
+def _store(arguments: dict[str, Any], key: str) -> str:
+    return str(Path(arguments[key]).absolute())
+
+
+def _flags_we_set(arguments: dict[str, Any]) -> list[str]:
+    """The host's flags that follow from `--env`: its executor, and the store's prompt files (one problem id a line)."""
+    from rlef_plugin.problems import ProblemStore
+
+    flags = ["--train.agent_func_path", str(AGENT_FILE), "--data.input_key", "prompt", "--data.label_key", "label"]
+    for key, split in (("data.prompt_dataset", "data.prompt_split"), ("eval.dataset", "eval.split")):
+        if arguments[key]:
+            prompts = ProblemStore.open(_store(arguments, key)).prompts(arguments[split])
+            flags += [f"--{key}", str(prompts), f"--{split}", "train"]  # a JSONL file has the one split "train"
+    for key, replacements in host_cli.ADDED_CHOICES.items():
+        flags += [f"--{key}", replacements.get(arguments[key], arguments[key])]
+    return flags
+
+
+def preflight(plan: Plan) -> None:
+    """Everything that can be found wrong before a model is loaded, cheapest first.
+
+    Raises:
+        UsageError: one sentence with the value, the cause and what to change.
+    """
+    from rlef_plugin.preflight import check_context, check_sandbox, check_versions
+
+    check_versions(plan.config)
+    check_sandbox(plan.config)
+    check_context(plan.config, plan.arguments)
+
+
+def run(plan: Plan) -> None:
+    """Start Ray, put our classes in place and run the host's CLI in this process, as `__main__`."""
+    os.environ[settings.VARIABLE] = plan.config.to_json()
+    if plan.config.cpu_host:
+        log.warning("CPU host: for trying out and testing only; this is not how to train a model")
+        os.environ.update(cpu_host.ENVIRONMENT)
+        cpu_host.setup_worker()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the `finally` below runs
+    try:
+        _start_ray(plan.config)
+        log.info("importing the host (half a minute)")
+        _run_host(plan.host_flags)
+    finally:
+        import ray
+
+        ray.shutdown()
+
+
+def _start_ray(config: RlefConfig) -> None:
+    import ray
+
+    variables = {name: os.environ.get(name, value) for name, value in HOST_VARIABLES.items()}
+    runtime: dict[str, Any] = {"env_vars": {**variables, settings.VARIABLE: config.to_json()}}
+    log.info("starting Ray")
+    if config.cpu_host:
+        runtime["env_vars"] |= cpu_host.ENVIRONMENT
+        runtime["worker_process_setup_hook"] = f"{cpu_host.__name__}.{cpu_host.setup_worker.__name__}"
+        ray.init("local", runtime_env=runtime, include_dashboard=False, **cpu_host.RAY_RESOURCES)
+    else:
+        ray.init(runtime_env=runtime)
+        if not ray.cluster_resources().get("GPU"):
+            raise UsageError("Ray sees no GPU: start Ray on GPU nodes, or set rlef.cpu_host=true to try things out")
+
+
+def _run_host(flags: list[str]) -> None:
+    from rlef_plugin.openrlhf_ext import install
+
+    install()
+    sys.argv = [host_cli.HOST_MODULE, *flags]
+    runpy.run_module(host_cli.HOST_MODULE, run_name="__main__", alter_sys=True)

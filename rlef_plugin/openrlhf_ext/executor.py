@@ -1,0 +1,152 @@
+"""One episode through vLLM: the host's agent executor, with turns, feedback and rewards.
+
+    prompt -> generate -> step (judge, awaited elsewhere) -> feedback -> generate ... -> final judging -> host's sample
+
+The host calls `execute` in the rollout actor's event loop, once a sample, many at a time. Promised here:
+
+- a response has at most `sampling_params.max_tokens` tokens in every turn, and an episode at most `max_length`;
+- before a response is judged it is known whether another turn has room (feedback at its full budget, then at least
+  `MIN_RESPONSE_TOKENS`); if not, that response is judged as the final one;
+- generated token ids stay as sampled; feedback comes in through the chat template by difference (`env/dialog.py`);
+- every sample has the same log keys, with per-turn lists padded to the turn limit.
+
+A failing judge raises: no episode is ever given a reward that was not judged.
+"""
+
+import time
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from openrlhf.utils.agent import AgentExecutorBase
+
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.env import Dialog, Environment, Step, load_environment
+from rlef_plugin.judge import Judge, open_judge
+from rlef_plugin.problems import ProblemStores
+
+MIN_RESPONSE_TOKENS = 16  # a last turn with less room than this cannot hold a program
+NO_VERDICT = -1  # pads `turn_verdicts` of turns that were not played
+
+
+@dataclass
+class Episode:
+    """What the host wants back about one episode; token positions are indices into `tokens`."""
+
+    tokens: list[int]
+    action_ranges: list[tuple[int, int]] = field(default_factory=list)  # [start, end) of each response
+    log_probs: list[float] = field(default_factory=list)  # of the sampled tokens, 0.0 elsewhere; len(tokens) if kept
+    steps: list[Step] = field(default_factory=list)
+    generate_s: float = 0.0
+    truncated: int = 0  # responses cut by length
+
+    def add_response(self, ids: list[int], log_probs: list[float] | None) -> None:
+        self.action_ranges.append((len(self.tokens), len(self.tokens) + len(ids)))
+        self.tokens += ids
+        self.log_probs += log_probs if log_probs is not None else []
+
+    def add_feedback(self, ids: list[int], with_log_probs: bool) -> None:
+        self.tokens += ids
+        self.log_probs += [0.0] * len(ids) if with_log_probs else []
+
+    def logs(self, turn_limit: int) -> dict[str, Any]:
+        """One fixed key set; lists have length `turn_limit`."""
+        unplayed = turn_limit - len(self.steps)
+        return {
+            "solved": float(self.steps[-1].solved),
+            "public_passed": float(self.steps[-1].public_passed),
+            "turns": float(len(self.steps)),
+            "responses_truncated": float(self.truncated),
+            "judge_s": sum(step.judge_s for step in self.steps),
+            "generate_s": self.generate_s,
+            "turn_rewards": [step.reward for step in self.steps] + [0.0] * unplayed,
+            "turn_verdicts": [float(step.verdict) for step in self.steps] + [float(NO_VERDICT)] * unplayed,
+        }
+
+
+class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
+    """Loaded by path in every rollout actor; opens the stores at once and the judge at the first episode."""
+
+    def __init__(self) -> None:
+        self.config = RlefConfig.from_environment()
+        self.environment: type[Environment] = load_environment(self.config.env)
+        self.problems = ProblemStores.open(self.config.stores)
+        self.judge: Judge | None = None
+        self.dialog: Dialog | None = None
+
+    async def execute(
+        self,
+        prompt: str,
+        label: str,
+        sampling_params: Any,
+        max_length: int,
+        hf_tokenizer: Any,
+        llm_engine: Any,
+        images: Any = None,
+    ) -> dict[str, Any]:
+        """Play one episode of problem `label`; the host's parameters and result keys."""
+        if self.judge is None:
+            self.judge = await open_judge(self.config.judge)
+        self.dialog = self.dialog or Dialog(hf_tokenizer)
+        env = self.environment(self.problems, self.judge, self.config.episode, self.dialog.count_tokens)
+        episode = await self._play(env, label, sampling_params, max_length, llm_engine)
+        logs = episode.logs(self.config.episode.turn_limit)
+        return {
+            "prompt": prompt,
+            "label": label,
+            "images": images,
+            "mm_train_inputs": None,
+            "reward": sum(logs["turn_rewards"]),
+            "scores": logs["solved"],
+            "observation_tokens": episode.tokens,
+            "action_ranges": episode.action_ranges,
+            "rollout_log_probs": episode.log_probs or None,
+            "truncated": episode.truncated > 0,
+            "extra_logs": logs,
+        }
+
+    async def _play(
+        self, env: Environment, problem_id: str, sampling_params: Any, max_length: int, llm_engine: Any
+    ) -> Episode:
+        assert self.dialog is not None
+        with_log_probs = sampling_params.logprobs is not None
+        episode = Episode(self.dialog.prompt_tokens(await env.reset(problem_id)))
+        episode.log_probs = [0.0] * len(episode.tokens) if with_log_probs else []
+        while True:
+            text = await self._respond(episode, problem_id, sampling_params, max_length, llm_engine)
+            step = await env.step(text, last=not self._room_for_another_turn(episode, max_length))
+            episode.steps.append(step)
+            if step.done:
+                return episode
+            feedback = self.dialog.feedback_tokens(step.observation, episode.tokens[-1])
+            episode.add_feedback(feedback, with_log_probs)
+
+    async def _respond(
+        self, episode: Episode, problem_id: str, sampling_params: Any, max_length: int, llm_engine: Any
+    ) -> str:
+        """Generate one response onto the episode and return its text."""
+        room = max_length - len(episode.tokens)
+        if room < MIN_RESPONSE_TOKENS:
+            raise ValueError(
+                f"problem {problem_id}: its prompt of {len(episode.tokens)} tokens leaves no room for a response in "
+                f"data.max_len={max_length}: raise data.max_len or drop the problem from the store"
+            )
+        params = copy(sampling_params)  # the host shares one object between the samples of a prompt
+        params.max_tokens = min(room, sampling_params.max_tokens or room)
+        started = time.monotonic()
+        output = (await llm_engine.generate(episode.tokens, params)).outputs[0]
+        episode.generate_s += time.monotonic() - started
+        ids = list(output.token_ids)
+        if not ids:
+            raise RuntimeError(f"vLLM returned no token for problem {problem_id} (finish reason {output.finish_reason})")
+        episode.truncated += output.finish_reason == "length"
+        log_probs = None
+        if sampling_params.logprobs is not None:
+            log_probs = [at[token].logprob for token, at in zip(ids, output.logprobs, strict=True)]
+        episode.add_response(ids, log_probs)
+        return output.text
+
+    def _room_for_another_turn(self, episode: Episode, max_length: int) -> bool:
+        assert self.dialog is not None
+        feedback = self.config.episode.feedback_tokens + self.dialog.closing_overhead()
+        return len(episode.tokens) + feedback + MIN_RESPONSE_TOKENS <= max_length

@@ -1,0 +1,87 @@
+"""From a rollout batch to advantages: the host's experience maker with the paper's arithmetic per turn.
+
+The host computes the log-probabilities and values (B, A) of the batch; here they become one KL, return and advantage
+a turn (`rlef_plugin/rl/`, PAPER.md sections 2 and 3) and go back to the token grid, where the host's losses read them:
+
+    advantages  (B, A)  A_t on every token of turn t, 0 elsewhere
+    returns     (B, A)  the value target of turn t, likewise; the turn-level critic's mask picks the first of them
+
+With any other `--algo.advantage.estimator` the host's own code runs, with the episode's reward as its one reward.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from openrlhf.trainer.ppo_utils import experience_maker
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.openrlhf_ext.rollouts import TURN_LISTS
+from rlef_plugin.rl import advantages as adv
+from rlef_plugin.rl.kl import turn_kl
+from rlef_plugin.rl.turns import Turns, at_turn_starts, find_turns, spread, turn_mask
+
+DUMPED = ("sequences", "attention_mask", "action_mask", "action_log_probs", "rollout_log_probs", "values", "returns")
+
+
+class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
+    global_step = 0  # of the step being made; set by the trainer, read for the dump's file name
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.config = RlefConfig.from_environment()
+        if self.config.advantage_estimator == "turn":
+            experience_maker.compute_approx_kl = token_log_ratio
+
+    @torch.no_grad()
+    def compute_advantages_and_returns(self, experiences: list[Any]) -> list[Any]:
+        """Host override (`experience_maker.py`): fill `advantages` and `returns` of each micro-batch."""
+        turn_lists = [{key: experience.info.pop(key) for key in TURN_LISTS} for experience in experiences]
+        if self.config.advantage_estimator != "turn":
+            return super().compute_advantages_and_returns(experiences)
+        turns = []
+        for experience, lists in zip(experiences, turn_lists, strict=True):
+            turns.append(find_turns(experience.action_mask, self.config.episode.turn_limit))
+            self._add_advantages(experience, turns[-1], lists["turn_rewards"])
+        whitened = adv.whiten([e.advantages for e in experiences], turns, self.config.whiten, per_token=True)
+        for experience, advantages in zip(experiences, whitened, strict=True):
+            experience.advantages = advantages
+        self._dump(experiences, turn_lists)
+        for experience in experiences:
+            experience.kl = None  # as the host does: not needed past this point
+        return experiences
+
+    def _add_advantages(self, experience: Any, turns: Turns, turn_rewards: torch.Tensor) -> None:
+        """Advantages before whitening and value targets, both (B, A)."""
+        options = self.args.algo.advantage
+        kl = turn_kl(experience.kl, turns, self.config.kl_estimator)  # (B, N)
+        rewards = adv.turn_rewards_with_kl(turn_rewards, kl, self.kl_ctl.value)  # (B, N)
+        if self.config.value == "token":
+            experience.advantages, experience.returns = adv.token_advantages(
+                rewards, experience.values, turns, options.gamma, options.lambd
+            )
+        else:
+            values = at_turn_starts(experience.values, turns)
+            advantages, returns = adv.turn_advantages(rewards, values, turn_mask(turns), options.gamma, options.lambd)
+            experience.advantages, experience.returns = spread(advantages, turns), spread(returns, turns)
+        experience.info["return"] = rewards.sum(1)
+        experience.info["turn_kl"] = kl.sum(1) / turn_mask(turns).sum(1).clamp(min=1)
+
+    def _dump(self, experiences: list[Any], turn_lists: list[dict[str, torch.Tensor]]) -> None:
+        """Keep the batch's tensors, micro-batch by micro-batch, so that the learner can be checked by hand."""
+        every = self.config.dump_batches_every
+        if not every or self.global_step % every:
+            return
+        folder = Path(self.config.run_dir) / "batches"
+        folder.mkdir(parents=True, exist_ok=True)
+        batch = [
+            {**{key: getattr(e, key) for key in (*DUMPED, "kl", "advantages")}, **lists, "labels": e.labels}
+            for e, lists in zip(experiences, turn_lists, strict=True)
+        ]
+        torch.save({"beta": self.kl_ctl.value, "batch": batch}, folder / f"step_{self.global_step:06d}.pt")
+
+
+def token_log_ratio(log_probs: torch.Tensor, log_probs_base: torch.Tensor, **_: Any) -> torch.Tensor:
+    """(B, A) log pi - log rho; in place of the host's `compute_approx_kl`, which clamps each token to +-10."""
+    return log_probs.float() - log_probs_base.float()

@@ -1,0 +1,98 @@
+"""What can be found wrong in seconds, before a run that takes hours: versions, sandbox, model, context.
+
+Each check raises a UsageError with the value, the cause and the key or command to change; `rlef doctor` runs the same
+checks of the machine and shows them all at once.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.errors import UsageError
+
+log = logging.getLogger("rlef")
+
+
+def check_versions(config: RlefConfig) -> None:
+    from rlef_plugin import doctor
+
+    bad = next((check for check in doctor.version_checks() if not check.ok), None)
+    if bad:
+        raise UsageError(f"{bad.name}: {bad.detail}; {bad.fix}")
+
+
+def check_sandbox(config: RlefConfig) -> None:
+    """Run one real program in one real jail."""
+    from rlef_plugin.judge import Limits, SandboxError, open_judge
+
+    async def hello() -> None:
+        judge = await open_judge(config.judge)
+        try:
+            await judge.run("print(1)", [""], Limits())
+        finally:
+            await judge.close()
+
+    try:
+        asyncio.run(hello())
+    except SandboxError as error:
+        raise UsageError(f"programs cannot be run here: {error}") from None
+
+
+def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
+    """The tokenizer's chat template, and that episodes of these problems fit the context."""
+    from rlef_plugin.env import Dialog, check_fits, load_environment
+    from rlef_plugin.problems import ProblemStores
+
+    stores = ProblemStores.open(config.stores)
+    dialog = Dialog(_tokenizer(arguments["actor.model_name_or_path"]))
+    environment = load_environment(config.env)
+    env = environment(stores, _NoJudge(), config.episode, dialog.count_tokens)
+    lengths = asyncio.run(_prompt_lengths(env, dialog, stores))
+    response = arguments["rollout.max_new_tokens"] or 1
+    check_fits(
+        prompt_tokens=min(lengths.values()),
+        turn_limit=config.episode.turn_limit,
+        max_new_tokens=response,
+        feedback_tokens=config.episode.feedback_tokens,
+        overhead=dialog.closing_overhead(),
+        max_len=arguments["data.max_len"],
+    )
+    longest = max(lengths, key=lambda problem_id: lengths[problem_id])
+    room = arguments["data.max_len"] - response
+    if lengths[longest] > room:
+        too_long = sum(length > room for length in lengths.values())
+        raise UsageError(
+            f"the prompts of {too_long} of {len(lengths)} problems leave less than rollout.max_new_tokens="
+            f"{arguments['rollout.max_new_tokens']} for a response in data.max_len={arguments['data.max_len']} (problem "
+            f"{longest!r} has {lengths[longest]} tokens): raise data.max_len or leave them out of the store"
+        )
+
+
+def _tokenizer(model: str | None) -> Any:
+    if not model:
+        raise UsageError("actor.model_name_or_path is not set: name a model folder or hub id")
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise UsageError(f"actor.model_name_or_path={model!r} has no tokenizer that loads: {first_line}") from None
+
+
+async def _prompt_lengths(env: Any, dialog: Any, stores: Any) -> dict[str, int]:
+    """Tokens of every problem's first prompt; seconds for thousands of problems."""
+    log.info("counting the tokens of %d prompts", len(stores))
+    return {problem_id: len(dialog.prompt_tokens(await env.reset(problem_id))) for problem_id in stores}
+
+
+class _NoJudge:
+    """For an environment that only writes first messages."""
+
+    async def judge(self, *arguments: Any, **keywords: Any) -> Any:
+        raise AssertionError("the context check runs no program")
+
+    run = judge
+
+    async def close(self) -> None: ...

@@ -1,0 +1,86 @@
+"""A recipe: YAML whose keys are the host's own dotted flags, plus one `rlef:` block, plus `env`.
+
+    env: rlef_plugin.CodeContestsEnv
+    data: {prompt_dataset: store, max_len: 8192}      # same as   data.max_len: 8192
+    rlef: {turn_limit: 3, judge: {workers: 8}}
+
+It is turned into the flags of the host's command line, and that is all it is: `rlef train RECIPE key=value` runs what
+`python -m openrlhf.cli.train_ppo_ray --env ...` would. An unknown key, in the file or on the line, is an error that
+names the nearest valid one. A flag without an argument is `true`, or `false` to leave it out.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlef_plugin import config as settings
+from rlef_plugin.errors import UsageError
+from rlef_plugin.openrlhf_ext import host_cli
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Dotted keys -> values; `overrides` like `data.max_len=512` win over the file.
+
+    Raises:
+        UsageError: no such file, not YAML, a key twice, or an override without "=".
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no recipe {str(path)!r}: give the path of a YAML file, such as recipes/cpu-demo.yaml")
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds a {type(content).__name__}, but a recipe is a mapping of flags to values")
+    values: dict[str, Any] = {}
+    for key, value in _flatten(content):
+        if key in values:
+            raise UsageError(f"{path} sets {key!r} twice: keep one")
+        values[key] = value
+    return {**values, **dict(_override(item) for item in overrides)}
+
+
+def to_flags(values: Mapping[str, Any]) -> list[str]:
+    """Dotted keys and values -> the command line of the host with `--env` and `--rlef.*`.
+
+    Raises:
+        UsageError: an unknown key, with the nearest valid one, or a value that its flag cannot have.
+    """
+    parser = host_cli.build_parser()
+    settings.add_flags(parser)
+    actions = {option.removeprefix("--"): action for action in parser._actions for option in action.option_strings}
+    flags: list[str] = []
+    for key, value in values.items():
+        if key not in actions:
+            raise UsageError(host_cli.unknown_key(key, actions))
+        flags += _flag(key, value, actions[key])
+    return flags
+
+
+def _flag(key: str, value: Any, action: argparse.Action) -> list[str]:
+    if action.nargs == 0:  # a flag without an argument
+        if not isinstance(value, bool):
+            raise UsageError(f"{key} is {value!r}, but must be true or false")
+        return [f"--{key}"] if value else []
+    if value is None:
+        return []
+    items = value if isinstance(value, list) else [value]
+    return [f"--{key}", *("true" if item is True else "false" if item is False else str(item) for item in items)]
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _override(item: str) -> tuple[str, Any]:
+    key, equals, value = item.partition("=")
+    if not equals:
+        raise UsageError(f"{item!r} is not key=value: write, for example, data.max_len=512")
+    return key, yaml.safe_load(value)

@@ -1,0 +1,183 @@
+"""`rlef demo`: the whole loop on a CPU, in minutes, with nothing to download but packages.
+
+    problems -> store -> tiny model, warmed up -> `rlef train recipes/cpu-demo.yaml` -> summary
+
+The training run is the ordinary one, in a process of its own; its output goes to a log file, and what it is doing is
+told from that log, because the host is silent for minutes while it starts. Store and model are kept for the next run
+and made anew when the problems or this code change.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from rlef_plugin.errors import UsageError
+from rlef_plugin.tiny import summary
+
+TURN_LIMIT, MAX_LEN = 3, 1280
+WARM_UP = {"steps": 300, "batch": 8, "lr": 3e-3, "seed": 0}
+SIZE = {"hidden": 128, "layers": 2, "max_len": MAX_LEN}
+VOCABULARY = 1024
+RIGHT_SHARE = 0.35  # of attempts in the warm-up: enough to be seen solving, room enough to improve
+
+# What the run's log says, and what that means; in the order in which they come.
+STAGES = (
+    ("starting Ray", "Ray is starting"),
+    ("importing the host", "OpenRLHF, vLLM and DeepSpeed are being imported (half a minute)"),
+    ("CPU host", "Ray's workers import the host: vLLM engine, policy, reference, critic, trainer (a minute)"),
+    ("Initializing a V1 LLM engine", "the vLLM engine loads the model"),
+    ("init engine (profile", "the vLLM engine is ready; DeepSpeed wraps policy and reference"),
+    ("Generate samples", "the model writes programs, jails run them, the policy learns"),
+    ("Writing model shards", "the trained model is being saved"),
+)
+
+
+def run(work: Path, problems: Path | None, overrides: list[str], console: Console) -> None:
+    """Prepare, train and show. Ctrl-C ends the training run and everything it started."""
+    started = time.monotonic()
+    store, model = prepare(work, problems, console)
+    out = work / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    command = [sys.executable, "-m", "rlef_plugin", "train", str(recipe()), f"actor.model_name_or_path={model}"]
+    command += [f"data.prompt_dataset={store}", f"ckpt.output_dir={out / 'model'}", f"rlef.run_dir={out}", *overrides]
+    log = out / "train.log"
+    console.print(f"Training starts; its whole output is in {log}. The first step comes after a minute or two.")
+    with open(log, "wb") as output, _stopped_on_exit(command, output) as process:
+        code = _follow(process, log, out / "metrics.jsonl", console)
+    if code != 0:
+        tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-30:])
+        raise UsageError(f"training ended with exit status {code}; the end of {log} says:\n{tail}")
+    summary.show(out, console)
+    console.print(f"Trained model: {out / 'model'}    total time: {time.monotonic() - started:.0f} s")
+
+
+def recipe() -> Path:
+    """recipes/cpu-demo.yaml of the checkout, or its copy in the wheel."""
+    package = Path(__file__).resolve().parents[1]
+    candidates = (package.parent / "recipes" / "cpu-demo.yaml", package / "recipes_data" / "cpu-demo.yaml")
+    return next(path for path in candidates if path.is_file())
+
+
+def prepare(work: Path, problems: Path | None, console: Console) -> tuple[Path, Path]:
+    """(problem store, model folder), made where they are missing or out of date."""
+    from rlef_plugin.problems import EXAMPLES, build_store, read_rows
+
+    source = problems or EXAMPLES
+    store, model, stamp = work / "store", work / "model", work / "made-from.json"
+    fingerprint = {"files": _digest(source), "code": _digest(Path(__file__).parent), "warm_up": WARM_UP}
+    if stamp.is_file() and json.loads(stamp.read_text()) == fingerprint and model.is_dir() and store.is_dir():
+        console.print(f"Problems and warmed-up model are there already: {work}")
+        return store, model
+    for made in (stamp, store, model):
+        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    report = build_store(read_rows(source), store)
+    console.print(f"Problem store: {report.kept} problems of {report.read} rows in {store}")
+    _make_model(store, model, console)
+    stamp.write_text(json.dumps(fingerprint))
+    return store, model
+
+
+def _make_model(store_path: Path, folder: Path, console: Console) -> None:
+    from rlef_plugin.env import Dialog, EnvConfig
+    from rlef_plugin.judge import JudgeConfig, open_judge
+    from rlef_plugin.problems import ProblemStore
+    from rlef_plugin.tiny import dialogs
+    from rlef_plugin.tiny.model import new_llama, save, train_tokenizer, warm_up
+
+    store = ProblemStore.open(store_path)
+
+    async def collect() -> list[dialogs.Material]:
+        judge = await open_judge(JudgeConfig())
+        try:
+            return await dialogs.collect(store, "train", judge, EnvConfig(turn_limit=TURN_LIMIT), lambda text: len(text) // 4)
+        finally:
+            await judge.close()
+
+    with console.status("judging the stored solutions, for dialogs to warm up on"):
+        material = asyncio.run(collect())
+    texts = [text for m in material for text in (m.first_message, *m.right, *(part for pair in m.wrong for part in pair))]
+    tokenizer = train_tokenizer(texts, vocabulary=VOCABULARY)
+    dialog = Dialog(tokenizer)
+    model = new_llama(tokenizer, **SIZE, seed=WARM_UP["seed"])
+    with console.status("") as status:
+
+        def encode(text: str) -> list[int]:
+            return tokenizer.encode(text, add_special_tokens=False)
+
+        def draw(rng: random.Random) -> dialogs.Example:
+            return dialogs.draw(material, dialog, encode, rng, right_share=RIGHT_SHARE, turn_limit=TURN_LIMIT)
+
+        def told(step: int, loss: float) -> None:
+            status.update(f"warming the tiny model up: step {step} of {WARM_UP['steps']}, loss {loss:.2f}")
+
+        loss = warm_up(model, draw, **WARM_UP, on_step=told)
+    save(model, tokenizer, folder)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    console.print(f"Tiny Llama: {size / 1e6:.1f} million parameters, warmed up on {len(material)} problems to loss {loss:.2f}")
+
+
+@contextmanager
+def _stopped_on_exit(command: list[str], output: object) -> Iterator[subprocess.Popen[bytes]]:
+    """The training process; ended with everything it started when the block is left, also by Ctrl-C."""
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)  # the launcher shuts Ray down
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _follow(process: subprocess.Popen[bytes], log: Path, metrics: Path, console: Console) -> int:
+    """Tell what the run is doing until it ends; returns its exit status."""
+    started, shown, stage = time.monotonic(), 0, 0
+    with console.status("training starts") as status:
+        while process.poll() is None:
+            stage = _advance(stage, log, status, started)
+            shown = _show_new_steps(metrics, shown, console)
+            try:
+                process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                continue
+        _show_new_steps(metrics, shown, console)
+    return process.returncode
+
+
+def _advance(stage: int, log: Path, status: Status, started: float) -> int:
+    text = log.read_text(errors="replace")
+    stage = max([stage, *(index for index, (mark, _) in enumerate(STAGES) if mark in text)])
+    status.update(f"{STAGES[stage][1]}  [{time.monotonic() - started:.0f} s]")
+    return stage
+
+
+def _show_new_steps(metrics: Path, shown: int, console: Console) -> int:
+    steps = metrics.read_text().splitlines() if metrics.is_file() else []
+    for line in steps[shown:]:
+        step = json.loads(line)
+        rates = ", ".join(f"{step[f'episode/solve_rate_turn{t + 1}']:.0%}" for t in range(summary.turn_limit(step)))
+        console.print(f"step {step['step']}: solved by turn 1, 2, 3: {rates}; reward {step['rollout/reward_mean']:+.2f}")
+    return len(steps)
+
+
+def _digest(path: Path) -> str:
+    files = sorted(file for file in path.rglob("*") if file.suffix != ".pyc" and file.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()

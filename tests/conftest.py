@@ -1,0 +1,24 @@
+"""What every test can rely on: nothing is downloaded, GPU tests skip without a GPU, the long ones come last."""
+
+import os
+import shutil
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.pop("RLEF_PLUGIN_DISABLE", None)
+
+LAST = ("host", "e2e")  # minutes each: a broken unit test should not have to wait for them
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: max(
+            (LAST.index(mark.name) + 1 for mark in item.iter_markers() if mark.name in LAST), default=0
+        )
+    )
+    if shutil.which("nvidia-smi") is None:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU: there is no nvidia-smi here"))
