@@ -30,7 +30,7 @@ def about() -> None:
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/cpu-demo.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, over the recipe's.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Check everything that needs no model; print the host's command.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Check what needs no model; print the host's command.")] = False,
 ) -> None:
     """Train as a recipe says."""
     from rlef_plugin import launcher, recipes

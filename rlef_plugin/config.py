@@ -29,7 +29,7 @@ _NOT_FLAGS = ("env", "stores", "advantage_estimator", "kl_estimator", "episode",
 
 @dataclass(frozen=True)
 class RlefConfig:
-    """Settings of one run. Fields of `EnvConfig` (turn limit, feedback) and `JudgeConfig` keep their own documentation."""
+    """Settings of one run; those of an episode and of the judge are documented at `EnvConfig` and `JudgeConfig`."""
 
     env: str = "rlef_plugin.CodeContestsEnv"  # import path of an Environment subclass; the flag is --env
     stores: tuple[str, ...] = ()  # problem stores, from --data.prompt_dataset and --eval.dataset; not a flag
@@ -71,7 +71,11 @@ def fields() -> Iterator[tuple[str, dataclasses.Field[Any], type, tuple[str, ...
 
     `EnvConfig`'s fields have no segment of their own: `rlef.turn_limit`, not `rlef.episode.turn_limit`.
     """
-    for owner, prefix, path in ((RlefConfig, "", ()), (EnvConfig, "", ("episode",)), (JudgeConfig, "judge.", ("judge",))):
+    for owner, prefix, path in (
+        (RlefConfig, "", ()),
+        (EnvConfig, "", ("episode",)),
+        (JudgeConfig, "judge.", ("judge",)),
+    ):
         hints = typing.get_type_hints(owner)
         for one in dataclasses.fields(owner):
             if one.name not in _NOT_FLAGS:
@@ -90,15 +94,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: str) -> RlefConfig:
-    """Build the settings from parsed flags; a flag not given keeps its field's default."""
+    """Build the settings from parsed flags; a flag not given keeps its field's default.
+
+    Raises:
+        UsageError: a value that a setting cannot have.
+    """
     chosen: dict[tuple[str, ...], Any] = {
         path: arguments[name] for name, _, _, path in fields() if arguments.get(name) is not None
     }
     own = {path[0]: value for path, value in chosen.items() if len(path) == 1}
     episode = EnvConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "episode"})
-    judge = JudgeConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "judge"})
+    try:
+        judge = JudgeConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "judge"})
+    except ValueError as error:
+        raise UsageError(f"rlef.judge: {error}") from None
     own.setdefault("run_dir", run_dir)
-    return RlefConfig(**own, env=arguments["env"], stores=stores, episode=episode, judge=judge)
+    if arguments["env"]:
+        own["env"] = arguments["env"]
+    return RlefConfig(**own, stores=stores, episode=episode, judge=judge)
 
 
 def _converter(kind: type) -> Any:

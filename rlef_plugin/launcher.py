@@ -33,7 +33,10 @@ OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use 
     "reward.remote_url": "the environment gives the reward",
     "reward.model_name_or_path": "the environment gives the reward",
 }
-PER_EPISODE = ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")  # change a reward of the whole episode
+PER_EPISODE = (
+    "reward.overlong_buffer_len",
+    "reward.stop_properly_penalty_coef",
+)  # change a reward of the whole episode
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,11 @@ def make_plan(flags: Sequence[str]) -> Plan:
         raise UsageError(host_cli.unknown_key(unknown[0].removeprefix("--").partition("=")[0], known))
     arguments = vars(host_cli.parse(theirs))
     _refuse_conflicts(arguments)
-    stores = tuple(dict.fromkeys(_store(arguments, key) for key in ("data.prompt_dataset", "eval.dataset") if arguments[key]))
-    if not stores:
-        raise UsageError("--data.prompt_dataset is missing: name a problem store made by `rlef data build`")
-    config = settings.from_flags(vars(own), stores, run_dir=str(Path(arguments["ckpt.output_dir"], "rlef").absolute()))
+    if not arguments["data.prompt_dataset"]:
+        raise UsageError("data.prompt_dataset is missing: name a problem store made by `rlef data build`")
+    named = (arguments["data.prompt_dataset"], arguments["eval.dataset"])
+    stores = tuple(dict.fromkeys(_absolute(path) for path in named if path))
+    config = settings.from_flags(vars(own), stores, run_dir=_absolute(f"{arguments['ckpt.output_dir']}/rlef"))
     config = replace(
         config,
         advantage_estimator=arguments["algo.advantage.estimator"],
@@ -115,13 +119,13 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
     turns = config.advantage_estimator == "turn"
     if config.advantage_estimator == "gae" and config.episode.turn_limit > 1:
         raise UsageError(
-            f"algo.advantage.estimator=gae with rlef.turn_limit={config.episode.turn_limit}: the host's GAE steps through "
-            "feedback tokens as if they were states; use algo.advantage.estimator=turn"
+            f"algo.advantage.estimator=gae with rlef.turn_limit={config.episode.turn_limit}: the host's GAE steps "
+            "through feedback tokens as if they were states; use algo.advantage.estimator=turn"
         )
     if turns and config.kl_estimator not in ("geometric_mean", "sum") and not arguments["algo.kl.use_loss"]:
         raise UsageError(
-            f"algo.kl.estimator={config.kl_estimator} with algo.advantage.estimator=turn: the KL is a turn's reward there; "
-            "use geometric_mean or sum"
+            f"algo.kl.estimator={config.kl_estimator} with algo.advantage.estimator=turn: the KL is in a turn's "
+            "reward there; use geometric_mean or sum"
         )
     if not turns and config.kl_estimator in ("geometric_mean", "sum"):
         raise UsageError(
@@ -133,8 +137,8 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
             raise UsageError(f"{key}={arguments[key]} changes the reward of a whole episode, not of a turn: drop it")
     if config.episode.turn_limit > 1 and not arguments["rollout.max_new_tokens"]:
         raise UsageError(
-            f"rollout.max_new_tokens is not set: with rlef.turn_limit={config.episode.turn_limit} a first response could "
-            "take the whole context; set it to the most tokens one response may have"
+            f"rollout.max_new_tokens is not set: with rlef.turn_limit={config.episode.turn_limit} a first response "
+            "could take the whole context; set it to the most tokens one response may have"
         )
     rollouts = arguments["rollout.batch_size"] * arguments["rollout.n_samples_per_prompt"]
     if rollouts % arguments["train.batch_size"]:
@@ -148,18 +152,20 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
                 raise UsageError(f"{key}={arguments[key]!r} does not run on the CPU host: set {key}={value!r}")
 
 
-def _store(arguments: dict[str, Any], key: str) -> str:
-    return str(Path(arguments[key]).absolute())
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
 
 
 def _flags_we_set(arguments: dict[str, Any]) -> list[str]:
-    """The host's flags that follow from `--env`: its executor, and the store's prompt files (one problem id a line)."""
+    """The host's flags that follow from `--env`: its executor, and the store's prompt files (one id a line)."""
     from rlef_plugin.problems import ProblemStore
 
     flags = ["--train.agent_func_path", str(AGENT_FILE), "--data.input_key", "prompt", "--data.label_key", "label"]
     for key, split in (("data.prompt_dataset", "data.prompt_split"), ("eval.dataset", "eval.split")):
         if arguments[key]:
-            prompts = ProblemStore.open(_store(arguments, key)).prompts(arguments[split])
+            prompts = ProblemStore.open(_absolute(arguments[key])).prompts(arguments[split])
+            if set(",@") & set(str(prompts)):
+                raise UsageError(f"{key}={str(prompts)!r}: the host splits paths at ',' and '@', so move the store")
             flags += [f"--{key}", str(prompts), f"--{split}", "train"]  # a JSONL file has the one split "train"
     for key, replacements in host_cli.ADDED_CHOICES.items():
         flags += [f"--{key}", replacements.get(arguments[key], arguments[key])]
@@ -174,7 +180,7 @@ def preflight(plan: Plan) -> None:
     """
     from rlef_plugin.preflight import check_context, check_sandbox, check_versions
 
-    check_versions(plan.config)
+    check_versions()
     check_sandbox(plan.config)
     check_context(plan.config, plan.arguments)
 
@@ -206,7 +212,7 @@ def _start_ray(config: RlefConfig) -> None:
     if config.cpu_host:
         runtime["env_vars"] |= cpu_host.ENVIRONMENT
         runtime["worker_process_setup_hook"] = f"{cpu_host.__name__}.{cpu_host.setup_worker.__name__}"
-        ray.init("local", runtime_env=runtime, include_dashboard=False, **cpu_host.RAY_RESOURCES)
+        ray.init("local", runtime_env=runtime, include_dashboard=False, **cpu_host.RAY_RESOURCES)  # type: ignore[arg-type]
     else:
         ray.init(runtime_env=runtime)
         if not ray.cluster_resources().get("GPU"):

@@ -1,6 +1,6 @@
 """What can be found wrong in seconds, before a run that takes hours: versions, sandbox, model, context.
 
-Each check raises a UsageError with the value, the cause and the key or command to change; `rlef doctor` runs the same
+Each check raises a UsageError with the value, the cause and the key or command to change; `rlef doctor` runs the
 checks of the machine and shows them all at once.
 """
 
@@ -14,10 +14,10 @@ from rlef_plugin.errors import UsageError
 log = logging.getLogger("rlef")
 
 
-def check_versions(config: RlefConfig) -> None:
-    from rlef_plugin import doctor
+def check_versions() -> None:
+    from rlef_plugin.versions import version_checks
 
-    bad = next((check for check in doctor.version_checks() if not check.ok), None)
+    bad = next((check for check in version_checks() if not check.ok), None)
     if bad:
         raise UsageError(f"{bad.name}: {bad.detail}; {bad.fix}")
 
@@ -64,8 +64,8 @@ def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
         too_long = sum(length > room for length in lengths.values())
         raise UsageError(
             f"the prompts of {too_long} of {len(lengths)} problems leave less than rollout.max_new_tokens="
-            f"{arguments['rollout.max_new_tokens']} for a response in data.max_len={arguments['data.max_len']} (problem "
-            f"{longest!r} has {lengths[longest]} tokens): raise data.max_len or leave them out of the store"
+            f"{arguments['rollout.max_new_tokens']} for a response in data.max_len={arguments['data.max_len']} "
+            f"(problem {longest!r} has {lengths[longest]} tokens): raise data.max_len or leave them out of the store"
         )
 
 

@@ -6,7 +6,8 @@
 
 It is turned into the flags of the host's command line, and that is all it is: `rlef train RECIPE key=value` runs what
 `python -m openrlhf.cli.train_ppo_ray --env ...` would. An unknown key, in the file or on the line, is an error that
-names the nearest valid one. A flag without an argument is `true`, or `false` to leave it out.
+names the nearest valid one. A flag without an argument is `true`, or `false` to leave it out; `null` leaves any flag
+out, which gives the host's default.
 """
 
 import argparse
@@ -28,11 +29,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         UsageError: no such file, not YAML, a key twice, or an override without "=".
     """
     if not path.is_file():
-        raise UsageError(f"there is no recipe {str(path)!r}: give the path of a YAML file, such as recipes/cpu-demo.yaml")
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(
+            f"there is no recipe {str(path)!r}: give the path of a YAML file, such as recipes/cpu-demo.yaml"
+        )
+    content = _parse(path.read_bytes(), str(path)) or {}
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds a {type(content).__name__}, but a recipe is a mapping of flags to values")
     values: dict[str, Any] = {}
@@ -67,8 +67,17 @@ def _flag(key: str, value: Any, action: argparse.Action) -> list[str]:
         return [f"--{key}"] if value else []
     if value is None:
         return []
-    items = value if isinstance(value, list) else [value]
-    return [f"--{key}", *("true" if item is True else "false" if item is False else str(item) for item in items)]
+    items = [_text(item, action) for item in (value if isinstance(value, list) else [value])]
+    if len(items) == 1 and items[0].startswith("-"):  # "-1e-05" would be taken for the next flag
+        return [f"--{key}={items[0]}"]
+    return [f"--{key}", *items]
+
+
+def _text(item: Any, action: argparse.Action) -> str:
+    if not isinstance(item, bool):
+        return str(item)
+    words = ("on", "yes", "true") if item else ("off", "no", "false")  # YAML reads all of these as a boolean
+    return next((word for word in words if word in (action.choices or ())), words[-1])
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,4 +92,22 @@ def _override(item: str) -> tuple[str, Any]:
     key, equals, value = item.partition("=")
     if not equals:
         raise UsageError(f"{item!r} is not key=value: write, for example, data.max_len=512")
-    return key, yaml.safe_load(value)
+    return key, _parse(value, item)
+
+
+def _parse(text: bytes | str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML's own loader would keep the last and drop a whole block in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is there twice: keep one", node.start_mark)
+        return super().construct_mapping(node, deep)

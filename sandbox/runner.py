@@ -9,8 +9,8 @@ Only modules compiled into the interpreter are imported (each further one costs 
 `resource`, which `wait4` needs anyway. The judge sends `program.py` and then this file (`BOOT` in `config.py`).
 
 In:  length, marshal of `{"scratch", "jailed"}`; then length, marshal of `{"source", "cpu_s", "wall_s", "memory_bytes",
-     "output_bytes", "eager", "input_sizes", "input_file", "output_file"}`; then, after C, the inputs one after the other.
-Out: frames of `HEADER_FIELDS` little-endian 8-byte numbers after a kind byte, then output and error text:
+     "output_bytes", "eager", "input_sizes", "input_file", "output_file"}`; then, after C, one input after the other.
+Out: frames of nine little-endian 8-byte numbers after a kind byte, then output and error text:
      R ready, C compiled, I not compilable, T one test."""
 
 import _signal
@@ -64,23 +64,32 @@ def send(data):
 
 
 class Watch:
-    """Ends a test at its CPU or wall limit; driven by an interval timer, so an ordinary test costs no system call."""
+    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call."""
 
     def __init__(self, task, jailed):
         self.cpu_s, self.wall_s = task["cpu_s"], task["wall_s"]
         self.reach = (NEIGHBOURS, FAR_NEIGHBOURS) if jailed else (1, 1)
         self.child = 0
         self.stopped = False
-        _signal.signal(_signal.SIGALRM, self.look)
-        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S, WATCH_S)
+        self.looking = False
+        _signal.signal(_signal.SIGALRM, self.ring)
+        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S)
 
     def start(self):
         self.stopped = False
         self.started = time.monotonic()
 
-    def look(self, signal_number, stack):
-        if not self.child:
+    def ring(self, signal_number, stack):
+        """Never inside itself, however slowly this process runs and whoever sends the signal."""
+        if self.looking:
             return
+        self.looking = True
+        if self.child:
+            self.look()
+        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S)
+        self.looking = False
+
+    def look(self):
         elapsed = time.monotonic() - self.started
         reach = self.reach[elapsed > self.cpu_s]
         used = sum(map(cpu_seconds, range(self.child, self.child + reach)))

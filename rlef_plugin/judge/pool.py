@@ -63,7 +63,7 @@ class LocalJudge:
         self._slots = asyncio.Semaphore(IN_FLIGHT_PER_WORKER * config.worker_count)
         self._number = 0
         self._broken = ""
-        self._reading: asyncio.Task[None]
+        self._reading: asyncio.Task[None] | None = None
 
     async def judge(
         self,
@@ -117,7 +117,8 @@ class LocalJudge:
     async def close(self) -> None:
         """Ends the server and every jail; programs still being judged fail with SandboxError."""
         self._break("The judge was closed.")
-        self._reading.cancel()
+        if self._reading:
+            self._reading.cancel()
         self._writer.transport.abort()
         await asyncio.to_thread(_end_process, self._process)
         self._errors.close()
@@ -125,7 +126,6 @@ class LocalJudge:
     async def connect(self, sock: socket.socket) -> None:
         """Sends the set-up and waits until the first jail is ready."""
         self._reader, self._writer = await asyncio.open_connection(sock=sock)
-        self._reading = asyncio.create_task(asyncio.sleep(0))
         command = jail_command(self._config.nsjail, self._config.unsafe_no_jail)
         runner = (str(sandbox_folder()), list(sandbox_config()["RUNNER_MODULES"]))
         workers = self._config.worker_count

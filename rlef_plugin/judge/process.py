@@ -7,9 +7,11 @@ and SIGTERM to nsjail, which kills and reaps what is inside; SIGKILL would leave
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import tempfile
+from functools import partial
 
 from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure
 from rlef_plugin.judge.verdicts import SandboxError
@@ -29,7 +31,7 @@ class JailProcess:
         self.memory_limit_bytes = 0  # of all its processes together
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
-        self._said = said  # where ld.so and nsjail write their complaints
+        self._said: tuple[int, ...] = said  # where ld.so and nsjail write their complaints
         self._scratch = scratch
 
     def complaints(self) -> str:
@@ -50,7 +52,7 @@ class JailProcess:
             self.signal(signal.SIGTERM)
             asyncio.get_running_loop().call_later(END_S, self.signal, signal.SIGKILL)
             if self._scratch:
-                self.exited.add_done_callback(lambda _: _remove(self._scratch))
+                self.exited.add_done_callback(partial(_remove, self._scratch))
 
     def signal(self, number: int) -> None:
         if not self.exited.done():  # so it is not reaped yet, and the number is still its own
@@ -147,7 +149,5 @@ def _memory_file(name: str, content: bytes = b"") -> int:
     return descriptor
 
 
-def _remove(folder: str) -> None:
-    import shutil
-
+def _remove(folder: str, _: object) -> None:
     shutil.rmtree(folder, ignore_errors=True)

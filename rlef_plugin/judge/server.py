@@ -142,9 +142,6 @@ class Server:
             self._send((number, "error", str(error)))
         except Exception as error:  # the border: a fault of the judge must reach the caller that waits
             self._send((number, "error", f"The judge itself failed ({error!r}): please report this."))
-        finally:
-            if not asyncio.current_task().cancelling():
-                await self._writer.drain()
 
     def _send(self, message: tuple) -> None:
         if not self._writer.is_closing():
@@ -165,10 +162,10 @@ def compile_runner(folder: str, modules: list[str]) -> bytes:
 
 async def serve(sock: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=sock)
-    task = asyncio.current_task()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    running = asyncio.create_task(Server(reader, writer).run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
-        await Server(reader, writer).run()
+        await running
     except asyncio.CancelledError:
         pass
     finally:

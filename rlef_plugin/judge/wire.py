@@ -7,6 +7,7 @@ import asyncio
 import marshal
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 HEADER = struct.Struct("<c9Q")
 HEADER_BYTES = HEADER.size
@@ -27,12 +28,12 @@ class Frame:
     error: bytes
 
 
-def pack(message: object) -> bytes:
+def pack(message: Any) -> bytes:
     data = marshal.dumps(message)
     return len(data).to_bytes(8, "little") + data
 
 
-async def read_message(reader: asyncio.StreamReader) -> object:
+async def read_message(reader: asyncio.StreamReader) -> Any:
     size = int.from_bytes(await reader.readexactly(8), "little")
     return marshal.loads(await reader.readexactly(size))
 

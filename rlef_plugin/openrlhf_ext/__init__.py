@@ -1,12 +1,12 @@
 """Everything that touches the host's classes; nothing outside this folder and the launcher imports openrlhf.
 
-    host_cli.py    the host's flags and checks, read from its own file
-    executor.py    one episode through vLLM                      <- agent.py, which the host loads by path
-    experience.py  turns, KL, returns and advantages of a rollout batch
-    critic.py      the turn-level critic
-    trainer.py     the host's trainers with the above, rollouts.py what they keep and report
-    remote.py      subclassing Ray actor classes
-    cpu_host.py    the host without a GPU
+host_cli.py    the host's flags and checks, read from its own file
+executor.py    one episode through vLLM                      <- agent.py, which the host loads by path
+experience.py  turns, KL, returns and advantages of a rollout batch
+critic.py      the turn-level critic
+trainer.py     the host's trainers with the above, rollouts.py what they keep and report
+remote.py      subclassing Ray actor classes
+cpu_host.py    the host without a GPU
 """
 
 

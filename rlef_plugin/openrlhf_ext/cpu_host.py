@@ -166,7 +166,9 @@ class _WeightGroup:
             tensor.copy_(received)
 
 
-def stateless_init_process_group(master_address: str, master_port: int, rank: int, world_size: int, device: Any) -> Any:
+def stateless_init_process_group(
+    master_address: str, master_port: int, rank: int, world_size: int, device: Any
+) -> Any:
     from vllm.distributed.utils import StatelessProcessGroup
 
     return _WeightGroup(StatelessProcessGroup.create(master_address, master_port, rank, world_size))

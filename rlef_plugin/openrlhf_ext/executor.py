@@ -138,7 +138,9 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         episode.generate_s += time.monotonic() - started
         ids = list(output.token_ids)
         if not ids:
-            raise RuntimeError(f"vLLM returned no token for problem {problem_id} (finish reason {output.finish_reason})")
+            raise RuntimeError(
+                f"vLLM returned no token for problem {problem_id} (finish reason {output.finish_reason})"
+            )
         episode.truncated += output.finish_reason == "length"
         log_probs = None
         if sampling_params.logprobs is not None:

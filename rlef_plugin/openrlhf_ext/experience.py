@@ -36,37 +36,53 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
 
     @torch.no_grad()
     def compute_advantages_and_returns(self, experiences: list[Any]) -> list[Any]:
-        """Host override (`experience_maker.py`): fill `advantages` and `returns` of each micro-batch."""
+        """Host override (`experience_maker.py`): fill `advantages` and `returns` (B, A) of each micro-batch."""
         turn_lists = [{key: experience.info.pop(key) for key in TURN_LISTS} for experience in experiences]
         if self.config.advantage_estimator != "turn":
             return super().compute_advantages_and_returns(experiences)
-        turns = []
-        for experience, lists in zip(experiences, turn_lists, strict=True):
-            turns.append(find_turns(experience.action_mask, self.config.episode.turn_limit))
-            self._add_advantages(experience, turns[-1], lists["turn_rewards"])
-        whitened = adv.whiten([e.advantages for e in experiences], turns, self.config.whiten, per_token=True)
-        for experience, advantages in zip(experiences, whitened, strict=True):
-            experience.advantages = advantages
+        turns = [self._turns(experience) for experience in experiences]
+        per_token = self.config.value == "token"
+        advantages = []  # (B, N), or (B, A) with a value a token
+        for experience, found, lists in zip(experiences, turns, turn_lists, strict=True):
+            rewards = self._rewards(experience, found, lists["turn_rewards"])
+            unwhitened, experience.returns = self._advantages(experience, found, rewards)
+            advantages.append(unwhitened)
+        for experience, found, whitened in zip(
+            experiences, turns, adv.whiten(advantages, turns, self.config.whiten, per_token), strict=True
+        ):
+            experience.advantages = whitened if per_token else spread(whitened, found)
         self._dump(experiences, turn_lists)
         for experience in experiences:
             experience.kl = None  # as the host does: not needed past this point
         return experiences
 
-    def _add_advantages(self, experience: Any, turns: Turns, turn_rewards: torch.Tensor) -> None:
-        """Advantages before whitening and value targets, both (B, A)."""
-        options = self.args.algo.advantage
-        kl = turn_kl(experience.kl, turns, self.config.kl_estimator)  # (B, N)
-        rewards = adv.turn_rewards_with_kl(turn_rewards, kl, self.kl_ctl.value)  # (B, N)
-        if self.config.value == "token":
-            experience.advantages, experience.returns = adv.token_advantages(
-                rewards, experience.values, turns, options.gamma, options.lambd
+    def _turns(self, experience: Any) -> Turns:
+        """The turns of a micro-batch, which must be those that were played: else rewards would slip to other turns."""
+        found = find_turns(experience.action_mask, self.config.episode.turn_limit)
+        seen, played = turn_mask(found).sum(1), experience.info["turns"]
+        if not torch.equal(seen.float(), played.float()):
+            raise RuntimeError(
+                f"the action masks show {seen.tolist()} turns, but {played.int().tolist()} were played (problems "
+                f"{experience.labels}): a response without a token, or two without feedback between them"
             )
-        else:
-            values = at_turn_starts(experience.values, turns)
-            advantages, returns = adv.turn_advantages(rewards, values, turn_mask(turns), options.gamma, options.lambd)
-            experience.advantages, experience.returns = spread(advantages, turns), spread(returns, turns)
+        return found
+
+    def _rewards(self, experience: Any, turns: Turns, turn_rewards: torch.Tensor) -> torch.Tensor:
+        """(B, N) R_t = r_t - beta * KL_t."""
+        kl = turn_kl(experience.kl, turns, self.config.kl_estimator)  # type: ignore[arg-type]  # checked at launch
+        rewards = adv.turn_rewards_with_kl(turn_rewards, kl, self.kl_ctl.value)
         experience.info["return"] = rewards.sum(1)
         experience.info["turn_kl"] = kl.sum(1) / turn_mask(turns).sum(1).clamp(min=1)
+        return rewards
+
+    def _advantages(self, experience: Any, turns: Turns, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(advantages before whitening, (B, N) or with a value a token (B, A); value targets (B, A))."""
+        gamma, lambd = self.args.algo.advantage.gamma, self.args.algo.advantage.lambd
+        if self.config.value == "token":
+            return adv.token_advantages(rewards, experience.values, turns, gamma, lambd)
+        values = at_turn_starts(experience.values, turns)
+        advantages, returns = adv.turn_advantages(rewards, values, turn_mask(turns), gamma, lambd)
+        return advantages, spread(returns, turns)
 
     def _dump(self, experiences: list[Any], turn_lists: list[dict[str, torch.Tensor]]) -> None:
         """Keep the batch's tensors, micro-batch by micro-batch, so that the learner can be checked by hand."""

@@ -28,7 +28,10 @@ ADDED_CHOICES = {
     "algo.advantage.estimator": {"turn": "gae"},
     "algo.kl.estimator": {"geometric_mean": "k1", "sum": "k1"},
 }
-DEFAULTS = {"algo.advantage.estimator": "turn", "algo.kl.estimator": "geometric_mean"}  # with --env; PAPER sections 2, 3
+DEFAULTS = {
+    "algo.advantage.estimator": "turn",
+    "algo.kl.estimator": "geometric_mean",
+}  # with --env; PAPER sections 2, 3
 
 
 def host_file() -> Path:
@@ -46,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = namespace["parser"]
     parser.prog = f"python -m {HOST_MODULE}"
     parser.error = refuse  # type: ignore[method-assign]  # argparse would print 300 lines of usage first
+    parser.allow_abbrev = False  # `--algo.kl.est` would reach the host untranslated
     for action in parser._actions:
         action.choices = _with_ours(action)
     parser.set_defaults(**DEFAULTS)
@@ -124,7 +128,9 @@ def _main_block() -> tuple[list[ast.stmt], list[ast.stmt]]:
     """(statements that build the parser, statements that check the arguments), both from the host's file."""
     path = host_file()
     module = ast.parse(path.read_text(), filename=str(path))
-    block = next((node.body for node in module.body if isinstance(node, ast.If) and "__main__" in ast.dump(node.test)), [])
+    block = next(
+        (node.body for node in module.body if isinstance(node, ast.If) and "__main__" in ast.dump(node.test)), []
+    )
     calls = [ast.unparse(statement) for statement in block]
     try:
         parse, train = calls.index("args = parser.parse_args()"), calls.index("train(args)")
@@ -132,8 +138,10 @@ def _main_block() -> tuple[list[ast.stmt], list[ast.stmt]]:
         raise UsageError(
             f"{path} no longer builds its parser the way 0.11.2 does: install openrlhf>=0.11.2,<0.12"
         ) from None
-    imports = [node for node in module.body if ast.unparse(node) in ("import argparse", "from datetime import datetime")]
-    # `hierarchize` is 20 lines of pure Python, but importing it through its package costs 10 s: `check` loads the file.
+    imports = [
+        node for node in module.body if ast.unparse(node) in ("import argparse", "from datetime import datetime")
+    ]
+    # Importing `hierarchize`, 20 lines of pure Python, through its package costs 10 s: `check` loads the file instead.
     checks = [node for node in block[parse + 1 : train] if "import hierarchize" not in ast.unparse(node)]
     return [*imports, *block[:parse]], checks
 

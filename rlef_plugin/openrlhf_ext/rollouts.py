@@ -16,7 +16,10 @@ import torch
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.judge import Verdict
 
-TURN_LISTS = ("turn_rewards", "turn_verdicts")  # (1, turn_limit) in `info`; not scalars, so never left for the host's logs
+TURN_LISTS = (
+    "turn_rewards",
+    "turn_verdicts",
+)  # (1, turn_limit) in `info`; no scalars, so kept from the host's logs
 
 
 def episode_metrics(samples: list[Any]) -> dict[str, float]:
@@ -42,8 +45,8 @@ def episode_metrics(samples: list[Any]) -> dict[str, float]:
 def solve_rates(eval_dataloader: Any, samples: list[Any], n_samples_per_prompt: int) -> dict[str, float]:
     """In place of the host's `compute_eval_metrics`, which averages rewards: pass rates from `scores` (1 = solved).
 
-    Keys are the host's: eval_<datasource>_pass1, eval_<datasource>_pass<n>. The host's samples arrive prompt by prompt,
-    `n_samples_per_prompt` in a row.
+    Keys are the host's: eval_<datasource>_pass1, eval_<datasource>_pass<n>. The host's samples arrive prompt by
+    prompt, `n_samples_per_prompt` in a row.
     """
     if not samples:
         return {}
@@ -61,8 +64,8 @@ def solve_rates(eval_dataloader: Any, samples: list[Any], n_samples_per_prompt: 
 
 
 class RunLog:
-    """Writes run_dir/metrics.jsonl, one step a line, and every `rollouts_every` steps run_dir/rollouts/step_000010.jsonl,
-    one episode a line."""
+    """Writes run_dir/metrics.jsonl, one step a line, and every `rollouts_every` steps the episodes of the step, one a
+    line, to run_dir/rollouts/step_000010.jsonl."""
 
     def __init__(self, config: RlefConfig) -> None:
         self.every = config.rollouts_every

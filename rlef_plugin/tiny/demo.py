@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
@@ -27,8 +28,11 @@ from rich.status import Status
 from rlef_plugin.errors import UsageError
 from rlef_plugin.tiny import summary
 
-TURN_LIMIT, MAX_LEN = 3, 1280
-WARM_UP = {"steps": 300, "batch": 8, "lr": 3e-3, "seed": 0}
+TURN_LIMIT, MAX_LEN = 3, 2048  # the recipe's context is shorter; one's own problems may need more
+MAX_DESCRIPTION = 1500  # characters; about 500 tokens
+MAX_RESPONSE = 300  # characters of a response to warm up on, about the recipe's 128 tokens
+STEPS = 300
+WARM_UP: dict[str, Any] = {"batch": 8, "lr": 3e-3, "seed": 0}
 SIZE = {"hidden": 128, "layers": 2, "max_len": MAX_LEN}
 VOCABULARY = 1024
 RIGHT_SHARE = 0.35  # of attempts in the warm-up: enough to be seen solving, room enough to improve
@@ -37,7 +41,7 @@ RIGHT_SHARE = 0.35  # of attempts in the warm-up: enough to be seen solving, roo
 STAGES = (
     ("starting Ray", "Ray is starting"),
     ("importing the host", "OpenRLHF, vLLM and DeepSpeed are being imported (half a minute)"),
-    ("CPU host", "Ray's workers import the host: vLLM engine, policy, reference, critic, trainer (a minute)"),
+    ("pid=", "Ray's workers import the host: vLLM engine, policy, reference, critic, trainer (a minute)"),
     ("Initializing a V1 LLM engine", "the vLLM engine loads the model"),
     ("init engine (profile", "the vLLM engine is ready; DeepSpeed wraps policy and reference"),
     ("Generate samples", "the model writes programs, jails run them, the policy learns"),
@@ -49,6 +53,8 @@ def run(work: Path, problems: Path | None, overrides: list[str], console: Consol
     """Prepare, train and show. Ctrl-C ends the training run and everything it started."""
     started = time.monotonic()
     store, model = prepare(work, problems, console)
+    if problems is not None:
+        overrides = [f"data.max_len={MAX_LEN}", *overrides]
     out = work / "run"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -68,31 +74,42 @@ def run(work: Path, problems: Path | None, overrides: list[str], console: Consol
 def recipe() -> Path:
     """recipes/cpu-demo.yaml of the checkout, or its copy in the wheel."""
     package = Path(__file__).resolve().parents[1]
-    candidates = (package.parent / "recipes" / "cpu-demo.yaml", package / "recipes_data" / "cpu-demo.yaml")
+    candidates = (package.parent / "recipes" / "cpu-demo.yaml", package / "recipes" / "cpu-demo.yaml")
     return next(path for path in candidates if path.is_file())
 
 
-def prepare(work: Path, problems: Path | None, console: Console) -> tuple[Path, Path]:
-    """(problem store, model folder), made where they are missing or out of date."""
+def prepare(work: Path, problems: Path | None, console: Console, steps: int = STEPS) -> tuple[Path, Path]:
+    """(problem store, model folder), made where they are missing or out of date; `steps` of warm-up."""
     from rlef_plugin.problems import EXAMPLES, build_store, read_rows
 
     source = problems or EXAMPLES
     store, model, stamp = work / "store", work / "model", work / "made-from.json"
-    fingerprint = {"files": _digest(source), "code": _digest(Path(__file__).parent), "warm_up": WARM_UP}
+    fingerprint = {
+        "files": _digest(source),
+        "code": _digest(Path(__file__).parent),
+        "warm_up": {**WARM_UP, "steps": steps},
+    }
     if stamp.is_file() and json.loads(stamp.read_text()) == fingerprint and model.is_dir() and store.is_dir():
         console.print(f"Problems and warmed-up model are there already: {work}")
         return store, model
     for made in (stamp, store, model):
         shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
     work.mkdir(parents=True, exist_ok=True)
-    report = build_store(read_rows(source), store)
-    console.print(f"Problem store: {report.kept} problems of {report.read} rows in {store}")
-    _make_model(store, model, console)
+    rows = list(read_rows(source))
+    short = [row for row in rows if len(str(row.get("description", ""))) <= MAX_DESCRIPTION]
+    report = build_store(short, store, on_malformed="skip")
+    left_out = f", {len(rows) - len(short)} with long statements left out" if len(short) < len(rows) else ""
+    console.print(f"Problem store: {report.kept} problems of {len(rows)} rows{left_out}, in {store}")
+    if not report.splits["train"]:
+        raise UsageError(
+            f"{source} gives the demo no training problem of at most {MAX_DESCRIPTION} characters: use others"
+        )
+    _make_model(store, model, console, steps)
     stamp.write_text(json.dumps(fingerprint))
     return store, model
 
 
-def _make_model(store_path: Path, folder: Path, console: Console) -> None:
+def _make_model(store_path: Path, folder: Path, console: Console, steps: int) -> None:
     from rlef_plugin.env import Dialog, EnvConfig
     from rlef_plugin.judge import JudgeConfig, open_judge
     from rlef_plugin.problems import ProblemStore
@@ -104,13 +121,17 @@ def _make_model(store_path: Path, folder: Path, console: Console) -> None:
     async def collect() -> list[dialogs.Material]:
         judge = await open_judge(JudgeConfig())
         try:
-            return await dialogs.collect(store, "train", judge, EnvConfig(turn_limit=TURN_LIMIT), lambda text: len(text) // 4)
+            return await dialogs.collect(
+                store, "train", judge, EnvConfig(turn_limit=TURN_LIMIT), lambda text: len(text) // 4, MAX_RESPONSE
+            )
         finally:
             await judge.close()
 
     with console.status("judging the stored solutions, for dialogs to warm up on"):
         material = asyncio.run(collect())
-    texts = [text for m in material for text in (m.first_message, *m.right, *(part for pair in m.wrong for part in pair))]
+    texts = [
+        text for m in material for text in (m.first_message, *m.right, *(part for pair in m.wrong for part in pair))
+    ]
     tokenizer = train_tokenizer(texts, vocabulary=VOCABULARY)
     dialog = Dialog(tokenizer)
     model = new_llama(tokenizer, **SIZE, seed=WARM_UP["seed"])
@@ -123,12 +144,14 @@ def _make_model(store_path: Path, folder: Path, console: Console) -> None:
             return dialogs.draw(material, dialog, encode, rng, right_share=RIGHT_SHARE, turn_limit=TURN_LIMIT)
 
         def told(step: int, loss: float) -> None:
-            status.update(f"warming the tiny model up: step {step} of {WARM_UP['steps']}, loss {loss:.2f}")
+            status.update(f"warming the tiny model up: step {step} of {steps}, loss {loss:.2f}")
 
-        loss = warm_up(model, draw, **WARM_UP, on_step=told)
+        loss = warm_up(model, draw, steps=steps, **WARM_UP, on_step=told)
     save(model, tokenizer, folder)
     size = sum(parameter.numel() for parameter in model.parameters())
-    console.print(f"Tiny Llama: {size / 1e6:.1f} million parameters, warmed up on {len(material)} problems to loss {loss:.2f}")
+    console.print(
+        f"Tiny Llama: {size / 1e6:.1f} million parameters, warmed up on {len(material)} problems to loss {loss:.2f}"
+    )
 
 
 @contextmanager
@@ -174,10 +197,16 @@ def _show_new_steps(metrics: Path, shown: int, console: Console) -> int:
     for line in steps[shown:]:
         step = json.loads(line)
         rates = ", ".join(f"{step[f'episode/solve_rate_turn{t + 1}']:.0%}" for t in range(summary.turn_limit(step)))
-        console.print(f"step {step['step']}: solved by turn 1, 2, 3: {rates}; reward {step['rollout/reward_mean']:+.2f}")
+        console.print(
+            f"step {step['step']}: solved by turn 1, 2, 3: {rates}; reward {step['rollout/reward_mean']:+.2f}"
+        )
     return len(steps)
 
 
 def _digest(path: Path) -> str:
-    files = sorted(file for file in path.rglob("*") if file.suffix != ".pyc" and file.is_file()) if path.is_dir() else [path]
+    files = (
+        sorted(file for file in path.rglob("*") if file.suffix != ".pyc" and file.is_file())
+        if path.is_dir()
+        else [path]
+    )
     return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()

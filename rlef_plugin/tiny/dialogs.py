@@ -32,12 +32,16 @@ def response(code: str) -> str:
     return f"```python\n{code.strip()}\n```"
 
 
-async def collect(store: ProblemStore, split: str, judge: Judge, config: EnvConfig, count: Count) -> list[Material]:
-    """Judge every stored solution once, for the feedback that it gets."""
+async def collect(
+    store: ProblemStore, split: str, judge: Judge, config: EnvConfig, count: Count, longest: int
+) -> list[Material]:
+    """Judge every stored solution that makes a response of at most `longest` characters, for the feedback it gets."""
 
     async def of(problem_id: str) -> Material:
         right, wrong, first_message = [], [], ""
         for solution in store.solutions(problem_id):
+            if len(response(solution.code)) > longest:
+                continue
             env = CodeContestsEnv(store, judge, config, count)
             first_message = await env.reset(problem_id)
             step = await env.step(response(solution.code))
@@ -52,7 +56,13 @@ async def collect(store: ProblemStore, split: str, judge: Judge, config: EnvConf
 
 
 def draw(
-    material: list[Material], dialog: Dialog, encode: Encode, rng: random.Random, *, right_share: float, turn_limit: int
+    material: list[Material],
+    dialog: Dialog,
+    encode: Encode,
+    rng: random.Random,
+    *,
+    right_share: float,
+    turn_limit: int,
 ) -> Example:
     """One dialog of up to `turn_limit` attempts; each is right with probability `right_share`."""
     problem, end_of_turn = rng.choice(material), dialog.end_of_turn_id

@@ -13,7 +13,13 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-BEGIN, HEADER, END_HEADER, END_OF_TURN, PAD = SPECIAL = ("<|begin|>", "<|header|>", "<|end_header|>", "<|eot|>", "<|pad|>")
+BEGIN, HEADER, END_HEADER, END_OF_TURN, PAD = SPECIAL = (
+    "<|begin|>",
+    "<|header|>",
+    "<|end_header|>",
+    "<|eot|>",
+    "<|pad|>",
+)
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     f"{HEADER}{{{{ message['role'] }}}}{END_HEADER}\n{{{{ message['content'] }}}}{END_OF_TURN}"
@@ -55,7 +61,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     return tokenizer
 
 
-def new_llama(tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int, max_len: int, seed: int) -> LlamaForCausalLM:
+def new_llama(
+    tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int, max_len: int, seed: int
+) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -91,12 +99,14 @@ def warm_up(
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
-    loss_value = float("nan")
+    loss_value, pad = float("nan"), int(model.config.pad_token_id or 0)
     model.train()
     for step in range(steps):
-        ids, labels = _collate([draw(rng) for _ in range(batch)], model.config.pad_token_id)
-        logits = model(input_ids=ids, attention_mask=ids != model.config.pad_token_id).logits
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+        ids, labels = _collate([draw(rng) for _ in range(batch)], pad)
+        logits = model(input_ids=ids, attention_mask=ids != pad).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -18,7 +18,9 @@ VERDICT_STYLE = {Verdict.ACCEPTED: "green", Verdict.INVALID_CODE: "magenta", Ver
 def show(run_dir: Path, console: Console) -> None:
     """Print the summary of the run kept in `run_dir`."""
     steps = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    episodes = [json.loads(line) for file in sorted((run_dir / "rollouts").glob("step_*.jsonl")) for line in file.open()]
+    episodes = [
+        json.loads(line) for file in sorted((run_dir / "rollouts").glob("step_*.jsonl")) for line in file.open()
+    ]
     console.print(steps_table(steps), verdict_table(steps))
     console.print(dialog_panel(pick(episodes)))
 
@@ -29,7 +31,9 @@ def turn_limit(step: dict[str, Any]) -> int:
 
 def steps_table(steps: list[dict[str, Any]]) -> Table:
     table = Table(title="Training, step by step", title_justify="left", caption_justify="left")
-    table.caption = "solved by turn n: share of episodes solved within n turns. KL: mean log ratio to the first policy, a token."
+    table.caption = (
+        "solved by turn n: share of episodes solved within n turns. KL: mean log ratio to the first policy, a token."
+    )
     turns = turn_limit(steps[0])
     for name in ("step", *(f"solved by turn {turn + 1}" for turn in range(turns)), "reward", "KL", "value loss"):
         table.add_column(name, justify="right")
@@ -66,7 +70,10 @@ def _change(steps: list[dict[str, Any]], key: str) -> str:
 
 def pick(episodes: list[dict[str, Any]]) -> dict[str, Any]:
     """The episode that tells most: solved after a failure if there is one, else the longest, the latest first."""
-    return max(reversed(episodes), key=lambda episode: (episode["solved"] and len(episode["verdicts"]) > 1, len(episode["verdicts"])))
+    return max(
+        reversed(episodes),
+        key=lambda episode: (episode["solved"] and len(episode["verdicts"]) > 1, len(episode["verdicts"])),
+    )
 
 
 def dialog_panel(episode: dict[str, Any]) -> Panel:
