@@ -26,6 +26,8 @@ from rlef_plugin.openrlhf_ext import cpu_host, host_cli
 
 log = logging.getLogger("rlef")
 
+STOP_S = 10  # how long processes may take to end by themselves
+
 AGENT_FILE = Path(__file__).parent / "openrlhf_ext" / "agent.py"
 HOST_VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
 OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use instead
@@ -58,6 +60,9 @@ def main(flags: Sequence[str]) -> None:
         plan = make_plan(flags)
         preflight(plan)
         run(plan)
+    except KeyboardInterrupt:
+        log.warning("interrupted; everything that was started has ended")
+        raise SystemExit(130) from None
     except UsageError as error:
         log.error("%s", error)
         raise SystemExit(2) from None
@@ -198,9 +203,7 @@ def run(plan: Plan) -> None:
         log.info("importing the host (half a minute)")
         _run_host(plan.host_flags)
     finally:
-        import ray
-
-        ray.shutdown()
+        _stop_ray()
 
 
 def _start_ray(config: RlefConfig) -> None:
@@ -217,6 +220,19 @@ def _start_ray(config: RlefConfig) -> None:
         ray.init(runtime_env=runtime)
         if not ray.cluster_resources().get("GPU"):
             raise UsageError("Ray sees no GPU: start Ray on GPU nodes, or set rlef.cpu_host=true to try things out")
+
+
+def _stop_ray() -> None:
+    """End Ray, and wait for what this process started: workers, the judge and its jails outlive Ray by a few seconds."""
+    import psutil
+    import ray
+
+    started = psutil.Process().children(recursive=True)
+    ray.shutdown()
+    _, alive = psutil.wait_procs(started, timeout=STOP_S)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=STOP_S)
 
 
 def _run_host(flags: list[str]) -> None:

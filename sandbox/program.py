@@ -12,6 +12,12 @@ import gc
 import posix
 import sys
 
+TYPE_CHECKING = False  # type checkers take it as true; in a jail, importing `typing` would cost time
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+    from typing import NoReturn, TextIO
+
 CONTROL_FD = 3
 STATUS_NO_MEMORY = 64  # a child whose program dies of MemoryError kills itself with this real-time signal
 STATUS_FLUSH_FAILED = 120  # as CPython itself exits when standard output cannot be flushed at the end
@@ -28,12 +34,12 @@ PRELOAD = frozenset(
 )
 
 
-def source_line(source, number):
+def source_line(source: bytes, number: int) -> str:
     lines = source.splitlines()
     return lines[number - 1].decode("utf-8", "replace").strip() if 0 < number <= len(lines) else ""
 
 
-def describe_syntax_error(error):
+def describe_syntax_error(error: Exception) -> bytes:
     text = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}\n"
     if isinstance(error, SyntaxError) and error.lineno:
         line = (error.text or "").rstrip("\n")
@@ -42,7 +48,7 @@ def describe_syntax_error(error):
     return text.encode("utf-8", "replace")[:ERROR_BYTES]
 
 
-def compile_program(source):
+def compile_program(source: bytes) -> "CodeType | bytes":
     """The code object, or the error's text as bytes."""
     _warnings.filters.insert(0, ("ignore", None, Warning, None, 0))
     try:
@@ -53,7 +59,7 @@ def compile_program(source):
         del _warnings.filters[0]
 
 
-def imported_names(code):
+def imported_names(code: "CodeType") -> set[str]:
     """Top-level names of the modules that import statements anywhere in `code` name."""
     operations = code.co_code
     found = {
@@ -67,7 +73,7 @@ def imported_names(code):
     return found
 
 
-def prepare(code):
+def prepare(code: "CodeType") -> None:
     """Imports once what every test would import, and keeps the collector away from it in all forks."""
     for name in imported_names(code) & PRELOAD:
         __import__(name)
@@ -75,7 +81,7 @@ def prepare(code):
     gc.enable()
 
 
-def describe_exception(error, source):
+def describe_exception(error: BaseException, source: bytes) -> bytes:
     """A traceback of the program's own frames only."""
     places, trace = [], error.__traceback__
     while trace is not None:
@@ -94,7 +100,7 @@ def describe_exception(error, source):
     return text.encode("utf-8", "replace") + b"\n"
 
 
-def describe_error(error):
+def describe_error(error: BaseException) -> str:
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ not in ("builtins", "__main__"):
@@ -106,7 +112,7 @@ def describe_error(error):
     return f"{name}: {message}" if message else name
 
 
-def exit_status(code):
+def exit_status(code: object) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
@@ -115,27 +121,27 @@ def exit_status(code):
     return 1
 
 
-def leave(code=None):
+def leave(code: object = None) -> "NoReturn":
     """`exit()` and `quit()`, which an interpreter without `site` lacks."""
     raise SystemExit(code)
 
 
-def give_device_names(real_open=open):
+def give_device_names(real_open: "Callable[..., object]" = open) -> None:
     """`open('/dev/stdin')` without a /proc to resolve it."""
     numbers = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
-    def open_device(file, *args, **options):
+    def open_device(file: object, *args: object, **options: object) -> object:
         return real_open(numbers.get(file, file) if isinstance(file, str) else file, *args, **options)
 
-    builtins.open = open_device
+    builtins.open = open_device  # type: ignore[assignment]
 
 
-def may_act_at_exit(source):
+def may_act_at_exit(source: bytes) -> bool:
     """Whether objects of the program may have something to do when its names go away."""
     return any(word in source for word in EXITING_OBJECTS)
 
 
-def start_names():
+def start_names() -> dict[str, object]:
     """The namespace of a fresh `__main__`; every child gets its own copy of it."""
     module = sys.modules["__main__"] = type(sys)("__main__")
     names = module.__dict__
@@ -144,7 +150,7 @@ def start_names():
     return names
 
 
-def finish(names, source):
+def finish(names: dict[str, object], source: bytes) -> bool:
     """What CPython does between a program's last line and its exit. False if an output could not be written."""
     if "threading" in sys.modules:
         sys.modules["threading"]._shutdown()
@@ -157,7 +163,7 @@ def finish(names, source):
     return clean
 
 
-def flush(stream):
+def flush(stream: "TextIO | None") -> bool:
     try:
         if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
@@ -166,7 +172,7 @@ def flush(stream):
         return False
 
 
-def run_child(code, source, names):
+def run_child(code: "CodeType", source: bytes, names: dict[str, object]) -> "NoReturn":
     """Never returns."""
     status = 1
     try:

@@ -36,28 +36,32 @@ from program import (
 
 from __main__ import receive
 
+TYPE_CHECKING = False  # as in `program.py`
+if TYPE_CHECKING:
+    from types import CodeType
+
 OVERSIZED_OUTPUT_BYTES = 65536  # of an output beyond its limit, its start
 FLUSH_BYTES = 32768  # results are sent together until there is this much,
 LAZY_S = 0.25  # or the oldest is this old, where all tests are run anyway;
 EAGER_S, EAGER_SHARE = 0.004, 0.1  # where a failure ends it: or this old, or this share of the time spent so far
 SEEK_SET, SEEK_END = 0, 2
-WATCH_S = 0.02  # how often a running test's clocks are looked at
-NEIGHBOURS, FAR_NEIGHBOURS = 64, 2048  # process numbers after a program's own that are looked at too: it may have
+WATCH_S, FAR_WATCH_S = 0.02, 0.2  # how often a running test's clocks are looked at
+NEIGHBOURS, FAR_NEIGHBOURS = 64, 512  # process numbers after a program's own that are looked at too: it may have
 # started them; the far ones only once it has run for longer than its CPU limit without using that itself
 BACKSTOP_CPU_S = 600  # of each process, also this one
 SPENT, STOPPED = 1, 2  # flags of a test: the jail must not be used again; the watch ended it
 
 
-def receive_message():
+def receive_message() -> dict:
     return marshal.loads(receive(int.from_bytes(receive(8), "little")))
 
 
-def frame(kind, numbers=(), output=b"", error=b""):
+def frame(kind: bytes, numbers: tuple[int, ...] = (), output: bytes = b"", error: bytes = b"") -> bytes:
     numbers = (*numbers, *(0,) * (7 - len(numbers)), len(output), len(error))
     return b"".join((kind, *(number.to_bytes(8, "little") for number in numbers), output, error))
 
 
-def send(data):
+def send(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[posix.write(CONTROL_FD, view) :]
@@ -66,7 +70,7 @@ def send(data):
 class Watch:
     """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call."""
 
-    def __init__(self, task, jailed):
+    def __init__(self, task: dict, jailed: bool) -> None:
         self.cpu_s, self.wall_s = task["cpu_s"], task["wall_s"]
         self.reach = (NEIGHBOURS, FAR_NEIGHBOURS) if jailed else (1, 1)
         self.child = 0
@@ -75,43 +79,44 @@ class Watch:
         _signal.signal(_signal.SIGALRM, self.ring)
         _signal.setitimer(_signal.ITIMER_REAL, WATCH_S)
 
-    def start(self):
+    def start(self) -> None:
         self.stopped = False
         self.started = time.monotonic()
 
-    def ring(self, signal_number, stack):
+    def ring(self, signal_number: int, stack: object) -> None:
         """Never inside itself, however slowly this process runs and whoever sends the signal."""
         if self.looking:
             return
         self.looking = True
-        if self.child:
-            self.look()
-        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S)
+        far = self.child and self.look()
+        _signal.setitimer(_signal.ITIMER_REAL, FAR_WATCH_S if far else WATCH_S)
         self.looking = False
 
-    def look(self):
+    def look(self) -> bool:
+        """True if it has become likely that others use the CPU for this program, or that it sleeps."""
         elapsed = time.monotonic() - self.started
-        reach = self.reach[elapsed > self.cpu_s]
-        used = sum(map(cpu_seconds, range(self.child, self.child + reach)))
+        far = elapsed > self.cpu_s
+        used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))
         if elapsed > self.wall_s or used > self.cpu_s:
             self.stopped = True
             self.kill()
+        return far
 
-    def kill(self):
+    def kill(self) -> None:
         try:
             posix.kill(self.child, _signal.SIGKILL)
         except OSError:
             pass  # it has just ended
 
 
-def cpu_seconds(process):
+def cpu_seconds(process: int) -> float:
     try:
         return time.clock_gettime(~process << 3 | 2)  # the clock id of a process, as clock_getcpuclockid(3) makes it
     except OSError:
         return 0.0
 
 
-def sweep(jailed, child):
+def sweep(jailed: bool, child: int) -> float:
     """Kills and reaps all that the child left. Returns the CPU seconds of it."""
     if not jailed:
         try:
@@ -130,7 +135,7 @@ def sweep(jailed, child):
         return used
 
 
-def set_limits(task):
+def set_limits(task: dict) -> None:
     """Of this process, and so of every child; a program cannot raise them."""
     # One byte more than allowed, so that an output of exactly the limit is seen to fit; room to write the inputs here.
     file_bytes = max(task["output_bytes"] + 1, *task["input_sizes"], 0)
@@ -140,7 +145,7 @@ def set_limits(task):
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
 
 
-def empty_scratch(folder):
+def empty_scratch(folder: str) -> bool:
     """True if the folder is empty now. A program that makes that hard ends its jail instead (see `main`)."""
     try:
         for name in posix.listdir(folder):
@@ -156,7 +161,7 @@ def empty_scratch(folder):
         return False
 
 
-def load_input(data, path):
+def load_input(data: bytes, path: str | None) -> None:
     posix.lseek(0, 0, SEEK_SET)
     posix.ftruncate(0, 0)
     view = memoryview(data)
@@ -169,19 +174,19 @@ def load_input(data, path):
         posix.close(descriptor)
 
 
-def read_output(descriptor, limit):
+def read_output(descriptor: int, limit: int) -> tuple[int, bytes]:
     """(size, text): the whole output within its limit, else only its start."""
     size = posix.lseek(descriptor, 0, SEEK_END)
     return size, posix.pread(descriptor, size if size <= limit else OVERSIZED_OUTPUT_BYTES, 0) if size else b""
 
 
-def read_error():
+def read_error() -> tuple[int, bytes]:
     """(size, text): the end of it."""
     size = posix.lseek(2, 0, SEEK_END)
     return size, posix.pread(2, ERROR_BYTES, max(0, size - ERROR_BYTES)) if size else b""
 
 
-def read_output_file(path, limit):
+def read_output_file(path: str, limit: int) -> tuple[int, bytes]:
     """As `read_output`, of a file the program was to write; (0, b"") if it wrote none."""
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
@@ -193,12 +198,14 @@ def read_output_file(path, limit):
         return 0, b""
 
 
-def empty(descriptor):
+def empty(descriptor: int) -> None:
     posix.ftruncate(descriptor, 0)
     posix.lseek(descriptor, 0, SEEK_SET)
 
 
-def run_test(code, task, data, setup, watch, names):
+def run_test(
+    code: "CodeType", task: dict, data: bytes, setup: dict, watch: Watch, names: dict[str, object]
+) -> tuple[bool, bytes]:
     """One frame: status, CPU us, wall us, peak KiB, output size, error size, flags."""
     limit, scratch = task["output_bytes"], setup["scratch"]
     load_input(data, task["input_file"] and f"{scratch}/{task['input_file']}")
@@ -229,7 +236,7 @@ def run_test(code, task, data, setup, watch, names):
     return spent, frame(b"T", numbers, output, error)
 
 
-def run_tests(code, task, setup):
+def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
     names = start_names()
     empty(2)  # the dynamic linker may have complained when nsjail started
     watch = Watch(task, setup["jailed"])
@@ -249,9 +256,10 @@ def run_tests(code, task, setup):
                 receive(1 << 16)  # until the judge closes the socket, see the end of `main`
 
 
-def main():
+def main() -> None:
     gc.disable()
     setup = receive_message()
+    posix.chdir(setup["scratch"])
     setup["empty_size"] = posix.stat(setup["scratch"]).st_size
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # process 1 ignores what it has no handler for
     sys.set_int_max_str_digits(0)  # the CPU limit bounds it; programs older than that guard print long numbers

@@ -111,7 +111,11 @@ def test_run_dir_follows_the_output_unless_it_is_given() -> None:
 def test_the_defaults_are_the_papers() -> None:
     config = RlefConfig()
     assert (config.advantage_estimator, config.kl_estimator, config.value) == ("turn", "geometric_mean", "turn")
-    assert (config.episode.turn_limit, config.episode.invalid_code_reward, config.episode.early_stop) == (3, -0.2, True)
+    assert (config.episode.turn_limit, config.episode.invalid_code_reward, config.episode.early_stop) == (
+        3,
+        -0.2,
+        True,
+    )
     assert (config.episode.time_limit_s, config.episode.memory_limit_mb) == (10.0, 1024)
     assert (config.cpu_host, config.judge.unsafe_no_jail) == (False, False)
 
@@ -130,9 +134,7 @@ def test_the_example_for_the_round_trip_changes_every_field() -> None:
         (ALL_CHANGED.judge, JudgeConfig()),
     ):
         same = {
-            one.name
-            for one in dataclasses.fields(default)
-            if getattr(changed, one.name) == getattr(default, one.name)
+            one.name for one in dataclasses.fields(default) if getattr(changed, one.name) == getattr(default, one.name)
         }
         assert same <= kept
 

@@ -387,6 +387,7 @@ def test_unsafe_mode_gives_the_same_verdicts_and_warns_each_time(caplog: pytest.
     with caplog.at_level(logging.WARNING), sync_judge(workers=1, unsafe_no_jail=True) as judge:
         sources = [ECHO, "print(1)", "1/0", "(", LOOP, "x = [0] * 10**11", "open('f', 'w').write('x')\nprint(input())"]
         labels = [judge(source, [("5", "5"), ("6", "6")], Limits(cpu_s=0.3)).verdict.label for source in sources]
+    assert not Path("f").exists()  # a program's folder is its own even here
     expected = ["accepted", "wrong output", "exception", "invalid code", "timeout", "out of memory", "accepted"]
     assert labels == expected
     assert "UNSAFE" in caplog.text

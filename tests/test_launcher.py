@@ -231,7 +231,10 @@ def test_without_an_estimator_flag_it_is_the_papers(store: Path) -> None:
 
 REFUSALS = {
     "agent file": (["train.agent_func_path=my.py"], ["train.agent_func_path='my.py'", "--env names the environment"]),
-    "reward server": (["reward.remote_url=http://x"], ["reward.remote_url='http://x'", "the environment gives the re"]),
+    "reward server": (
+        ["reward.remote_url=http://x"],
+        ["reward.remote_url='http://x'", "the environment gives the re"],
+    ),
     "reward model": (["reward.model_name_or_path=m"], ["reward.model_name_or_path='m'", "drop reward.model_name"]),
     "no store": (["data.prompt_dataset=null"], ["data.prompt_dataset is missing", "rlef data build"]),
     "only an evaluation store": (
@@ -255,15 +258,25 @@ REFUSALS = {
     "no limit a response": (["rollout.max_new_tokens=null"], ["rollout.max_new_tokens is not set", "turn_limit=3"]),
     "ragged batch": (
         ["rollout.n_samples_per_prompt=2", "train.batch_size=4"],
-        ["18 rollouts a step", "no multiple of train.batch_size=4", "rollout.batch_size x rollout.n_samples_per_prompt"],
+        [
+            "18 rollouts a step",
+            "no multiple of train.batch_size=4",
+            "rollout.batch_size x rollout.n_samples_per_prompt",
+        ],
     ),
     "flash attention on a CPU": (
         ["ds.attn_implementation=flash_attention_2"],
-        ["ds.attn_implementation='flash_attention_2' does not run on the CPU host", "set ds.attn_implementation='eager'"],
+        [
+            "ds.attn_implementation='flash_attention_2' does not run on the CPU host",
+            "set ds.attn_implementation='eager'",
+        ],
     ),
     "packing on a CPU": (["ds.packing_samples=true"], ["ds.packing_samples=True does not run on the CPU host"]),
     "nccl on a CPU": (["vllm.sync_backend=nccl"], ["set vllm.sync_backend='gloo'"]),
-    "a host's own check": (["train.partial_rollout_enable=true"], ["the host refuses", "requires --train.async_enable"]),
+    "a host's own check": (
+        ["train.partial_rollout_enable=true"],
+        ["the host refuses", "requires --train.async_enable"],
+    ),
     "another host's own check": (["rollout.micro_batch_size=100"], ["the host refuses", "number of sample batches"]),
     "a type": (["data.max_len=many"], ["--data.max_len", "invalid int value: 'many'"]),
     "a choice": (["algo.advantage.estimator=turns"], ["invalid choice: 'turns'", "'turn'"]),
@@ -440,13 +453,10 @@ def test_preflight_comes_before_the_run(store: Path, monkeypatch: pytest.MonkeyP
 
 class FakeRay(SimpleNamespace):
     def __init__(self, gpus: float) -> None:
-        super().__init__(started=[], shut_down=0, cluster_resources=lambda: {"CPU": 2.0, "GPU": gpus})
+        super().__init__(started=[], cluster_resources=lambda: {"CPU": 2.0, "GPU": gpus})
 
     def init(self, *arguments: Any, **keywords: Any) -> None:
         self.started.append((arguments, keywords))
-
-    def shutdown(self) -> None:
-        self.shut_down += 1
 
 
 @pytest.fixture
@@ -502,30 +512,71 @@ def undisturbed(monkeypatch: pytest.MonkeyPatch):
     signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.fixture
+def stopped(undisturbed: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Counts the ends of Ray. The real end also kills what this process has started, which here is other tests'."""
+    calls: list[str] = []
+    monkeypatch.setattr(launcher, "_stop_ray", lambda: calls.append("stopped"))
+    return calls
+
+
 @pytest.mark.parametrize("end", [RuntimeError("broke"), KeyboardInterrupt(), SystemExit(143)], ids=repr)
-def test_ray_is_shut_down_however_the_host_ends(
-    fake_ray: FakeRay, undisturbed: None, monkeypatch: pytest.MonkeyPatch, store: Path, end: BaseException
+def test_ray_is_stopped_however_the_host_ends(
+    fake_ray: FakeRay, stopped: list[str], monkeypatch: pytest.MonkeyPatch, store: Path, end: BaseException
 ) -> None:
     def host(flags: list[str]) -> None:
         assert RlefConfig.from_environment() == plan.config
         assert flags == plan.host_flags
-        assert len(fake_ray.started) == 1 and not fake_ray.shut_down
+        assert len(fake_ray.started) == 1 and not stopped
         raise end
 
     plan = plan_of("llama3.1-8b.yaml", store)
     monkeypatch.setattr(launcher, "_run_host", host)
     with pytest.raises(type(end)):
         launcher.run(plan)
-    assert fake_ray.shut_down == 1
+    assert stopped == ["stopped"]
 
 
 def test_sigterm_ends_the_run_like_an_exception(
-    fake_ray: FakeRay, undisturbed: None, monkeypatch: pytest.MonkeyPatch, store: Path
+    fake_ray: FakeRay, stopped: list[str], monkeypatch: pytest.MonkeyPatch, store: Path
 ) -> None:
     monkeypatch.setattr(launcher, "_run_host", lambda flags: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as end:
         launcher.run(plan_of("llama3.1-8b.yaml", store))
-    assert (stopped.value.code, fake_ray.shut_down) == (143, 1)
+    assert (end.value.code, stopped) == (143, ["stopped"])
+
+
+def test_ctrl_c_is_exit_status_130(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(plan: launcher.Plan) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "preflight", lambda plan: None)
+    monkeypatch.setattr(launcher, "run", interrupted)
+    with pytest.raises(SystemExit) as end:
+        launcher.main(flags_of("cpu-demo.yaml", store))
+    assert end.value.code == 130
+
+
+LEFT_BEHIND = """
+import subprocess, sys, types
+from rlef_plugin import launcher
+sys.modules["ray"] = types.SimpleNamespace(shutdown=lambda: None)
+launcher.STOP_S = 0.2
+sleeper = "import subprocess, sys; subprocess.run(['sleep', '600'])"
+child = subprocess.Popen([sys.executable, "-c", sleeper])
+import psutil
+while not psutil.Process(child.pid).children():
+    pass
+grandchild = psutil.Process(child.pid).children()[0]
+launcher._stop_ray()
+def ended(process):  # nobody may be there to reap a grandchild
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+print(ended(psutil.Process(child.pid)) if psutil.pid_exists(child.pid) else True, ended(grandchild))
+"""
+
+
+def test_what_outlives_ray_is_ended_too() -> None:
+    assert command("-c", LEFT_BEHIND).stdout == "True True\n"
 
 
 # --- the two ways in, as processes

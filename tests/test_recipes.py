@@ -54,7 +54,13 @@ def test_nested_and_dotted_keys_are_the_same(recipe, text: str) -> None:
 
 def test_overrides_win_and_add(recipe) -> None:
     path = recipe("data: {max_len: 512, prompt_split: train}")
-    overrides = ["data.max_len=1024", "rlef.early_stop=false", "actor.adam.lr=2e-7", "rlef.run_dir=a=b", "data.max_len=7"]
+    overrides = [
+        "data.max_len=1024",
+        "rlef.early_stop=false",
+        "actor.adam.lr=2e-7",
+        "rlef.run_dir=a=b",
+        "data.max_len=7",
+    ]
     assert recipes.load(path, overrides) == {
         "data.max_len": 7,  # the last one said
         "data.prompt_split": "train",

@@ -6,10 +6,15 @@ engine all run. What is replaced is only what names a CUDA device or a CUDA libr
 
     openrlhf.models.ring_attn_utils          imports flash_attn: a stand-in is importable while that module loads
     torch.cuda                               current_device is "cpu"; synchronize, set_device, empty_cache do nothing
+    openrlhf.utils.utils, .deepspeed         float32 instead of bfloat16, see below
     openrlhf.utils.deepspeed.deepspeed       the device mesh and the EMA's device are "cpu" instead of "cuda"
     ...ppo_utils.replay_buffer               its torch.device("cuda:...") is the CPU
     openrlhf.utils.distributed_util          weights travel over vLLM's StatelessProcessGroup instead of NCCL
+    vllm.engine.arg_utils                    float32 as well
     openrlhf.trainer.ray.vllm_worker_wrap    weights are collected and loaded at the last one (see `update_weight`)
+
+Models compute in float32, which the host offers no flag for: a CPU without bfloat16 units multiplies matrices 28 times
+slower in bfloat16 (a step of the demo took 40 s).
 
 Each is replaced right after the module in question is imported, so a process that never imports the host pays
 nothing. Ray's workers get here through `worker_process_setup_hook` (`setup_worker`), vLLM's own worker processes
@@ -129,7 +134,26 @@ def _patch_cuda(cuda: Any) -> None:
         setattr(cuda, name, lambda *arguments, **keywords: None)
 
 
+def _patch_dtype(module: Any) -> None:
+    import torch
+
+    module.convert_to_torch_dtype = lambda param_dtype: torch.float32
+
+
+def _patch_engine_args(module: Any) -> None:
+    init = module.AsyncEngineArgs.__init__
+    module.AsyncEngineArgs.__init__ = lambda self, *arguments, **keywords: init(
+        self, *arguments, **{**keywords, "dtype": "float32"}
+    )
+
+
+def _in_float32(ds_config: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    return lambda *arguments, **keywords: {**ds_config(*arguments, **keywords), "bf16": {"enabled": False}}
+
+
 def _patch_deepspeed_strategy(module: Any) -> None:
+    module.get_train_ds_config = _in_float32(module.get_train_ds_config)
+    module.get_eval_ds_config = _in_float32(module.get_eval_ds_config)
     init_device_mesh = module.init_device_mesh
     module.init_device_mesh = lambda device, *shape, **names: init_device_mesh("cpu", *shape, **names)
     moving_average = module.DeepspeedStrategy.moving_average
@@ -198,7 +222,9 @@ def update_weight(self: Any, name: str, dtype: Any, shape: Any, empty_cache: boo
 _PATCHES: dict[str, Callable[[Any], None]] = {
     "torch.cuda": _patch_cuda,
     "openrlhf.models.ring_attn_utils": lambda module: None,
+    "openrlhf.utils.utils": _patch_dtype,
     "openrlhf.utils.deepspeed.deepspeed": _patch_deepspeed_strategy,
+    "vllm.engine.arg_utils": _patch_engine_args,
     "openrlhf.trainer.ppo_utils.replay_buffer": _patch_replay_buffer,
     "openrlhf.utils.distributed_util": _patch_distributed_util,
     "openrlhf.trainer.ray.vllm_worker_wrap": _patch_worker_wrap,

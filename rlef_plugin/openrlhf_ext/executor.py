@@ -13,6 +13,7 @@ The host calls `execute` in the rollout actor's event loop, once a sample, many 
 A failing judge raises: no episode is ever given a reward that was not judged.
 """
 
+import asyncio
 import time
 from copy import copy
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         self.environment: type[Environment] = load_environment(self.config.env)
         self.problems = ProblemStores.open(self.config.stores)
         self.judge: Judge | None = None
+        self.opening = asyncio.Lock()
         self.dialog: Dialog | None = None
 
     async def execute(
@@ -85,10 +87,9 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         images: Any = None,
     ) -> dict[str, Any]:
         """Play one episode of problem `label`; the host's parameters and result keys."""
-        if self.judge is None:
-            self.judge = await open_judge(self.config.judge)
+        judge = await self._one_judge()
         self.dialog = self.dialog or Dialog(hf_tokenizer)
-        env = self.environment(self.problems, self.judge, self.config.episode, self.dialog.count_tokens)
+        env = self.environment(self.problems, judge, self.config.episode, self.dialog.count_tokens)
         episode = await self._play(env, label, sampling_params, max_length, llm_engine)
         logs = episode.logs(self.config.episode.turn_limit)
         return {
@@ -104,6 +105,12 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             "truncated": episode.truncated > 0,
             "extra_logs": logs,
         }
+
+    async def _one_judge(self) -> Judge:
+        async with self.opening:  # the first episodes arrive together, and each would open a judge of its own
+            if self.judge is None:
+                self.judge = await open_judge(self.config.judge)
+            return self.judge
 
     async def _play(
         self, env: Environment, problem_id: str, sampling_params: Any, max_length: int, llm_engine: Any

@@ -37,14 +37,17 @@ class EpisodeLogging:
         started = time.monotonic()
         config = RlefConfig.from_environment()
         metrics = episode_metrics(rollout_samples)
-        run_log = RunLog(config)
-        run_log.write_episodes(rollout_samples, global_step + 1, self.tokenizer)
+        RunLog(config).write_episodes(rollout_samples, global_step + 1, self.tokenizer)
         self.experience_maker.global_step = global_step + 1
         written_s = time.monotonic() - started
         status, next_step = super().train_step(rollout_samples, global_step)  # type: ignore[misc]
-        status = {**status, **metrics, "rollout/left_out": float(rest), "timing/episode_logging": written_s}
-        run_log.write_metrics(next_step, status)
-        return status, next_step
+        return {**status, **metrics, "rollout/left_out": float(rest), "timing/episode_logging": written_s}, next_step
+
+    def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
+        """Host override: called with a step's complete status, generation times included."""
+        if logs_dict and "episode/solve_rate" in logs_dict:  # a step that was left out has none
+            RunLog(RlefConfig.from_environment()).write_metrics(global_step, logs_dict)
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # type: ignore[misc]
 
 
 class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: ignore[misc]

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,11 +32,11 @@ from rlef_plugin.tiny import summary
 TURN_LIMIT, MAX_LEN = 3, 2048  # the recipe's context is shorter; one's own problems may need more
 MAX_DESCRIPTION = 1500  # characters; about 500 tokens
 MAX_RESPONSE = 300  # characters of a response to warm up on, about the recipe's 128 tokens
-STEPS = 300
-WARM_UP: dict[str, Any] = {"batch": 8, "lr": 3e-3, "seed": 0}
+STEPS = 400
+WARM_UP: dict[str, Any] = {"batch": 8, "lr": 4e-3, "seed": 0}
 SIZE = {"hidden": 128, "layers": 2, "max_len": MAX_LEN}
 VOCABULARY = 1024
-RIGHT_SHARE = 0.35  # of attempts in the warm-up: enough to be seen solving, room enough to improve
+RIGHT_SHARE = 0.5  # of attempts in the warm-up: enough to be seen solving, room enough to improve
 
 # What the run's log says, and what that means; in the order in which they come.
 STAGES = (
@@ -109,10 +110,21 @@ def prepare(work: Path, problems: Path | None, console: Console, steps: int = ST
     return store, model
 
 
+def _quiet_imports() -> None:
+    """What torch, DeepSpeed and transformers would say on import says nothing to a user of the demo."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    warnings.filterwarnings("ignore", message="The pynvml package is deprecated")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def _make_model(store_path: Path, folder: Path, console: Console, steps: int) -> None:
     from rlef_plugin.env import Dialog, EnvConfig
     from rlef_plugin.judge import JudgeConfig, open_judge
     from rlef_plugin.problems import ProblemStore
+
+    _quiet_imports()
     from rlef_plugin.tiny import dialogs
     from rlef_plugin.tiny.model import new_llama, save, train_tokenizer, warm_up
 

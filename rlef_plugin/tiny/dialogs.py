@@ -35,12 +35,18 @@ def response(code: str) -> str:
 async def collect(
     store: ProblemStore, split: str, judge: Judge, config: EnvConfig, count: Count, longest: int
 ) -> list[Material]:
-    """Judge every stored solution that makes a response of at most `longest` characters, for the feedback it gets."""
+    """Judge stored solutions that make a response of at most `longest` characters, for the feedback they get.
+
+    Two right and two wrong ones a problem: a tiny model has to see each of them a few dozen times.
+    """
 
     async def of(problem_id: str) -> Material:
-        right, wrong, first_message = [], [], ""
+        right: list[str] = []
+        wrong: list[tuple[str, str]] = []
+        first_message = ""
         for solution in store.solutions(problem_id):
-            if len(response(solution.code)) > longest:
+            kept = right if solution.correct else wrong
+            if len(kept) == 2 or len(response(solution.code)) > longest:
                 continue
             env = CodeContestsEnv(store, judge, config, count)
             first_message = await env.reset(problem_id)

@@ -91,11 +91,7 @@ def warm_up(
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """Language-model loss on the learned tokens of freshly drawn examples; returns the last step's loss.
-
-    One thread: at this size a second one saves little, and on busy cores it costs more than it saves.
-    """
-    torch.set_num_threads(1)
+    """Language-model loss on the learned tokens of freshly drawn examples; returns the last step's loss."""
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)

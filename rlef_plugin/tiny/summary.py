@@ -1,6 +1,7 @@
 """What `rlef demo` shows when it is done: a run's metrics by step, verdicts by turn, and one episode as a dialog."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,40 +33,42 @@ def turn_limit(step: dict[str, Any]) -> int:
 def steps_table(steps: list[dict[str, Any]]) -> Table:
     table = Table(title="Training, step by step", title_justify="left", caption_justify="left")
     table.caption = (
-        "solved by turn n: share of episodes solved within n turns. KL: mean log ratio to the first policy, a token."
+        "solved by n: share of episodes solved within n turns. KL: mean log ratio of a response's tokens to the first\n"
+        "policy. Seconds: write and judge programs; learn (log-probabilities, update); new weights to vLLM."
     )
     turns = turn_limit(steps[0])
-    for name in ("step", *(f"solved by turn {turn + 1}" for turn in range(turns)), "reward", "KL", "value loss"):
-        table.add_column(name, justify="right")
-    for name in ("generate + judge", "learn", "weights to vLLM"):
-        table.add_column(name, justify="right", style="dim")
+    for name in ("step", *(f"solved\nby {turn + 1}" for turn in range(turns)), "reward", "KL", "value\nloss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("write", "learn", "sync"):
+        table.add_column(f"{name}\ns", justify="right", style="dim", no_wrap=True)
     for step in steps:
         table.add_row(
             str(step["step"]),
             *(f"{step[f'episode/solve_rate_turn{turn + 1}']:.0%}" for turn in range(turns)),
             f"{step['rollout/reward_mean']:+.2f}",
-            f"{step['turn_kl']:+.4f}",
-            f"{step['critic_loss']:.3f}",
-            f"{step['timing/generation']:.1f} s",
-            f"{step['timing/make_experience'] + step['timing/ppo_train']:.1f} s",
-            f"{step['timing/broadcast']:.1f} s",
+            f"{step['turn_kl']:.3f}",
+            f"{step['critic_loss']:.2f}",
+            f"{step['timing/generation']:.1f}",
+            f"{step['timing/make_experience'] + step['timing/ppo_train']:.1f}",
+            f"{step['timing/broadcast']:.1f}",
         )
     return table
 
 
 def verdict_table(steps: list[dict[str, Any]]) -> Table:
-    table = Table(title="Verdicts of the responses, first and last step", title_justify="left")
+    table = Table(title="Verdicts of the responses, % in the first and the last step", title_justify="left")
     table.add_column("turn")
     for verdict in Verdict:
-        table.add_column(verdict.label, justify="right", style=VERDICT_STYLE.get(verdict, "red"))
+        label = "\n".join(verdict.label.rsplit(" ", 1))
+        table.add_column(label, justify="right", style=VERDICT_STYLE.get(verdict, "red"), no_wrap=True)
     for turn in range(turn_limit(steps[0])):
         table.add_row(str(turn + 1), *(_change(steps, f"verdict_turn{turn + 1}/{v.name.lower()}") for v in Verdict))
     return table
 
 
 def _change(steps: list[dict[str, Any]], key: str) -> str:
-    first, last = steps[0][key], steps[-1][key]
-    return f"{first:.0%} → {last:.0%}" if first or last else "·"
+    first, last = round(100 * steps[0][key]), round(100 * steps[-1][key])
+    return f"{first} → {last}" if first or last else "·"
 
 
 def pick(episodes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -74,6 +77,11 @@ def pick(episodes: list[dict[str, Any]]) -> dict[str, Any]:
         reversed(episodes),
         key=lambda episode: (episode["solved"] and len(episode["verdicts"]) > 1, len(episode["verdicts"])),
     )
+
+
+def plain(text: str) -> str:
+    """Without the chat template's own marks, which every message repeats."""
+    return re.sub(r"<\|header\|>\w+<\|end_header\|>\n|<\|(begin|eot)\|>", "", text).strip()
 
 
 def dialog_panel(episode: dict[str, Any]) -> Panel:
@@ -85,9 +93,9 @@ def dialog_panel(episode: dict[str, Any]) -> Panel:
             verdict, reward = next(responses)
             label = Verdict[verdict.upper()].label
             parts.append(Text(f"model, {message['tokens']} tokens: {label}, reward {reward:+.1f}", style="bold cyan"))
-            parts.append(Syntax(message["text"], "markdown", word_wrap=True, background_color="default"))
+            parts.append(Syntax(plain(message["text"]), "markdown", word_wrap=True, background_color="default"))
         else:
             parts.append(Text(f"environment, {message['tokens']} tokens", style="bold"))
-            parts.append(Text(message["text"], style="dim"))
+            parts.append(Text(plain(message["text"]), style="dim"))
     outcome = "solved" if episode["solved"] else "not solved"
     return Panel(Group(*parts), title=f"One episode: {episode['problem']}, {outcome}", title_align="left")

@@ -1,0 +1,683 @@
+"""What the plugin relies on in OpenRLHF 0.11, Ray and vLLM, driven: the host's own classes with ours, on a CPU.
+
+One process imports the host as a worker of the CPU host does, runs these tests one by one (`in_host`) and is gone when
+this file is done. pytest does not rewrite asserts there, so each says what it compared, and names the host's file.
+What can be read without importing the host is in test_host_source.py.
+"""
+
+import ast
+import asyncio
+import importlib
+import inspect
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rlef_plugin import launcher
+from rlef_plugin.config import VARIABLE, RlefConfig
+from rlef_plugin.env import EnvConfig
+from rlef_plugin.openrlhf_ext import cpu_host, host_cli
+
+pytestmark = pytest.mark.host
+
+REPO = Path(__file__).resolve().parents[1]
+CLI = "cli/train_ppo_ray.py"
+TRAINER, ASYNC = "trainer/ppo_trainer.py", "trainer/ppo_trainer_async.py"
+ACTOR, CRITIC = "trainer/ray/ppo_actor.py", "trainer/ray/ppo_critic.py"
+ENGINE, WORKER = "trainer/ray/vllm_engine.py", "trainer/ray/vllm_worker_wrap.py"
+MAKER, SAMPLES = "trainer/ppo_utils/experience_maker.py", "trainer/ppo_utils/samples_generator.py"
+BUFFER, DEEPSPEED = "trainer/ppo_utils/replay_buffer.py", "utils/deepspeed/deepspeed.py"
+DISTRIBUTED = "utils/distributed_util.py"
+
+
+@pytest.fixture(scope="module")
+def host_process() -> Iterator[ProcessPoolExecutor]:
+    with tempfile.TemporaryDirectory() as work:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(work,)) as pool:
+            yield pool
+
+
+IN_HOST: dict[str, Callable[[], None]] = {}
+
+
+def in_host(test: Callable[[], None]) -> Callable[[ProcessPoolExecutor], None]:
+    """Run this test where the host is imported; what it raises is raised here."""
+
+    def run(host_process: ProcessPoolExecutor) -> None:
+        host_process.submit(_call, test.__name__).result(timeout=600)
+
+    IN_HOST[test.__name__] = test
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+def _prepare(work: str) -> None:
+    """As the launcher prepares a worker of the CPU host, with a store and a critic's checkpoint to work on."""
+    from scripted import problem
+
+    from rlef_plugin.problems import StoreWriter
+
+    os.environ.update(cpu_host.ENVIRONMENT, HF_DATASETS_CACHE=f"{work}/datasets", WORK=work)
+    with StoreWriter(f"{work}/store") as writer:
+        for name, split in (("a", "train"), ("bb", "train"), ("ccc", "valid")):
+            writer.add(problem(name, split))
+    config = RlefConfig(env="scripted.FullBudgetEnv", stores=(f"{work}/store",), episode=EnvConfig(feedback_tokens=40))
+    os.environ[VARIABLE] = config.to_json()
+    cpu_host.setup_worker()
+
+
+def _call(name: str) -> None:
+    host()
+    IN_HOST[name]()
+
+
+HOST_MODULES = {
+    "critic_model": "openrlhf.models.model",
+    "ppo_trainer": "openrlhf.trainer.ppo_trainer",
+    "ppo_trainer_async": "openrlhf.trainer.ppo_trainer_async",
+    "experience": "openrlhf.trainer.ppo_utils.experience",
+    "experience_maker": "openrlhf.trainer.ppo_utils.experience_maker",
+    "replay_buffer": "openrlhf.trainer.ppo_utils.replay_buffer",
+    "samples_generator": "openrlhf.trainer.ppo_utils.samples_generator",
+    "ppo_actor": "openrlhf.trainer.ray.ppo_actor",
+    "ppo_critic": "openrlhf.trainer.ray.ppo_critic",
+    "vllm_engine": "openrlhf.trainer.ray.vllm_engine",
+    "vllm_worker_wrap": "openrlhf.trainer.ray.vllm_worker_wrap",
+    "distributed_util": "openrlhf.utils.distributed_util",
+    "deepspeed": "openrlhf.utils.deepspeed.deepspeed",
+}
+
+
+@cache
+def host() -> SimpleNamespace:
+    """The host's modules, and the stock classes that `install` and the import of our trainer replace."""
+    modules = SimpleNamespace(**{name: importlib.import_module(module) for name, module in HOST_MODULES.items()})
+    modules.stock = SimpleNamespace(
+        Critic=modules.ppo_critic.CriticModelActor,
+        ExperienceMaker=modules.experience_maker.RemoteExperienceMaker,
+        compute_eval_metrics=modules.ppo_trainer.compute_eval_metrics,
+        compute_approx_kl=modules.experience_maker.compute_approx_kl,
+    )
+    return modules
+
+
+def unwrapped(actor: Any) -> Any:
+    return actor.__ray_metadata__.modified_class.__ray_actor_class__
+
+
+@in_host
+def test_the_functions_we_replace_are_looked_up_as_globals_of_their_modules() -> None:
+    from rlef_plugin.openrlhf_ext import trainer  # noqa: F401  # replaces them
+
+    h = host()
+    looked_up = [
+        (TRAINER, h.ppo_trainer, h.ppo_trainer.BasePPOTrainer.__init__, "RemoteExperienceMaker"),
+        (TRAINER, h.ppo_trainer, unwrapped(h.ppo_trainer.PPOTrainer).evaluate, "compute_eval_metrics"),
+        (ASYNC, h.ppo_trainer_async, h.ppo_trainer_async.PPOTrainerAsync, "TrainingActor"),
+        (ASYNC, h.ppo_trainer_async, h.ppo_trainer_async.PPOTrainerAsync, "GenerateSamplesActor"),
+        (MAKER, h.experience_maker, h.stock.ExperienceMaker.make_experience, "compute_approx_kl"),
+    ]
+    for path, module, function, name in looked_up:
+        function = unwrapped(function).__init__ if name.endswith("Actor") else inspect.unwrap(function)
+        assert name in function.__code__.co_names, f"openrlhf/{path}: {function.__qualname__} does not use {name}"
+        assert function.__globals__ is vars(module), f"openrlhf/{path}: {function.__qualname__} is of another module"
+    generating = inspect.unwrap(unwrapped(h.ppo_trainer_async.GenerateSamplesActor)._run_eval)
+    assert generating.__globals__["compute_eval_metrics"].__name__ == "solve_rates", f"openrlhf/{ASYNC}: not replaced"
+
+
+@in_host
+def test_after_install_the_cli_imports_our_classes() -> None:
+    from rlef_plugin.openrlhf_ext import critic, experience, install, trainer
+
+    h = host()
+    install()
+    imports = [
+        node for node in ast.walk(ast.parse(host_cli.host_file().read_text())) if isinstance(node, ast.ImportFrom)
+    ]
+    found: dict[str, Any] = {}
+    for node in imports:
+        if node.names[0].name in ("CriticModelActor", "PPOTrainer", "PPOTrainerAsync"):
+            node.names[0].asname = None
+            exec(compile(ast.Module([node], []), CLI, "exec"), found)
+    assert found["CriticModelActor"] is critic.TurnCriticActor, f"openrlhf/{CLI} imports another critic"
+    assert found["PPOTrainer"] is trainer.TrainerActor, f"openrlhf/{CLI} imports another trainer"
+    assert found["PPOTrainerAsync"] is trainer.AsyncTrainerActor, f"openrlhf/{CLI} imports another async trainer"
+    assert h.ppo_trainer.RemoteExperienceMaker is experience.TurnExperienceMaker, "the experience maker is the host's"
+
+
+@in_host
+def test_with_a_value_a_token_the_critic_stays_the_hosts() -> None:
+    from rlef_plugin.openrlhf_ext import install
+
+    h = host()
+    before = os.environ[VARIABLE]
+    try:
+        for settings in ({"value": "token"}, {"advantage_estimator": "reinforce"}):
+            h.ppo_critic.CriticModelActor = h.stock.Critic
+            os.environ[VARIABLE] = RlefConfig(**settings).to_json()
+            install()
+            assert h.ppo_critic.CriticModelActor is h.stock.Critic, f"replaced with {settings}"
+    finally:
+        os.environ[VARIABLE] = before
+
+
+@in_host
+def test_the_agent_file_is_loaded_by_path() -> None:
+    load = host().vllm_engine._load_agent_executor
+    executor = load(str(launcher.AGENT_FILE))
+    assert type(executor).__name__ == "RlefAgentExecutor", f"openrlhf/{ENGINE} made {type(executor)}"
+    assert list(executor.problems) == ["a", "bb", "ccc"], "the executor did not get its settings"
+    other = Path(os.environ["WORK"], "no_agent.py")
+    other.write_text("x = 1\n")
+    try:
+        load(str(other))
+    except AssertionError as error:
+        assert "AgentExecutor" in str(error), f"openrlhf/{ENGINE} refuses a file without AgentExecutor otherwise"
+    else:
+        raise AssertionError(f"openrlhf/{ENGINE} takes a file without AgentExecutor")
+
+
+def played(*kinds: str, label: str = "bb", logprobs: int | None = 1) -> tuple[dict[str, Any], Any]:
+    """A result of our executor, and what the host makes of it."""
+    from scripted import ScriptedEngine, ScriptedJudge, reply
+    from tiny_tokenizers import family_tokenizer
+
+    from rlef_plugin.openrlhf_ext import executor
+
+    async def open_judge(config: Any) -> ScriptedJudge:
+        return ScriptedJudge()
+
+    executor.open_judge = open_judge
+    tokenizer = family_tokenizer("llama-3.1")
+    engine = ScriptedEngine(tokenizer, lambda _, turn: reply(kinds[turn - 1]))
+    params = SimpleNamespace(max_tokens=60, logprobs=logprobs)
+    result = asyncio.run(executor.RlefAgentExecutor().execute(label, label, params, 600, tokenizer, engine))
+    process = host().samples_generator.SamplesGenerator._process_response_into_experience
+    return result, process(None, result, max_len=600)
+
+
+def same(what: str, got: Any, expected: Any) -> None:
+    assert got == expected, f"{what}: {got}, expected {expected}"
+
+
+@in_host
+def test_the_host_makes_an_experience_of_our_result() -> None:
+    from scripted import NO_CODE, SOLVED, log_prob
+
+    result, experience = played(NO_CODE, SOLVED)
+    tokens, ranges = result["observation_tokens"], result["action_ranges"]
+    inside = {position for start, end in ranges for position in range(start, end)}
+    where = f"openrlhf/{SAMPLES}"
+    same(f"{where} sequences", experience.sequences.tolist(), [tokens])
+    # Mask index j speaks of token j + 1.
+    same(f"{where} action_mask", experience.action_mask.tolist(), [[int(j in inside) for j in range(1, len(tokens))]])
+    expected = [[log_prob(j) if j in inside else 0.0 for j in range(1, len(tokens))]]
+    same(f"{where} rollout_log_probs", experience.rollout_log_probs.tolist(), expected)
+    same(f"{where} shapes", {key: tuple(value.shape) for key, value in experience.info.items()}, INFO_SHAPES)
+    assert {str(value.dtype) for key, value in experience.info.items() if key != "response_clip_ratio"} == {
+        "torch.float32"
+    }, f"{where}: { ({key: value.dtype for key, value in experience.info.items()}) }"
+    same(f"{where} rewards", [round(x, 5) for x in experience.rewards.tolist()], [0.8])
+    same(f"{where} scores", experience.scores.tolist(), [1.0])
+    same(f"{where} labels", experience.labels, ["bb"])
+    same(f"{where} truncated", experience.truncated.tolist(), [False])
+
+
+INFO_SHAPES = {
+    **dict.fromkeys(("response_clip_ratio", "reward", "score", "solved", "public_passed", "turns"), (1,)),
+    **dict.fromkeys(("responses_truncated", "judge_s", "generate_s"), (1,)),
+    **dict.fromkeys(("turn_rewards", "turn_verdicts"), (1, 3)),
+}
+
+
+@in_host
+def test_without_importance_weights_the_host_takes_no_log_probs() -> None:
+    from scripted import SOLVED
+
+    same(f"openrlhf/{SAMPLES}", played(SOLVED, logprobs=None)[1].rollout_log_probs, None)
+
+
+@in_host
+def test_experiences_of_different_lengths_are_concatenated() -> None:
+    from scripted import NO_CODE, SOLVED, WRONG
+
+    h = host()
+    where = "openrlhf/trainer/ppo_utils/experience.py concat_experiences"
+    (_, short), (_, long) = played(SOLVED), played(NO_CODE, WRONG, SOLVED)
+    batch = h.experience.Experience.concat_experiences([short, long], pad_token_id=7)
+    same(f"{where} turns", batch.info["turns"].tolist(), [1.0, 3.0])
+    rewards = [[round(x, 5) for x in row] for row in batch.info["turn_rewards"].tolist()]
+    same(f"{where} turn_rewards", rewards, [[1.0, 0.0, 0.0], [-0.2, 0.0, 1.0]])
+    same(f"{where} turn_verdicts", batch.info["turn_verdicts"].tolist(), [[0, -1, -1], [6, 1, 0]])
+    length, width = short.sequences.shape[1], long.sequences.shape[1]
+    same(f"{where} sequences", batch.sequences[0].tolist(), short.sequences[0].tolist() + [7] * (width - length))
+    same(f"{where} mask", batch.action_mask[0].tolist(), short.action_mask[0].tolist() + [0] * (width - length))
+    same(f"{where} labels", batch.labels, ["bb", "bb"])
+
+
+def learner_batch() -> Any:
+    """Two episodes as the learner has them after the models ran: (B, A) log-ratios, values and log-probabilities."""
+    import torch
+    from scripted import NO_CODE, SOLVED, WRONG
+
+    h = host()
+    samples = [played(SOLVED)[1], played(NO_CODE, WRONG, SOLVED)[1]]
+    for number, one in enumerate(samples):
+        one.index = [number]
+    batch = h.experience.Experience.concat_experiences(samples, pad_token_id=7)
+    noise = torch.Generator().manual_seed(0)
+    for key in ("action_log_probs", "values", "kl"):
+        setattr(batch, key, torch.randn(batch.action_mask.shape, generator=noise) * batch.action_mask)
+    batch.info["kl"] = batch.kl.mean(1)
+    return batch
+
+
+def advantages_of(batch: Any) -> Any:
+    from rlef_plugin.openrlhf_ext.experience import TurnExperienceMaker
+
+    maker = TurnExperienceMaker.__new__(TurnExperienceMaker)
+    maker.config = RlefConfig.from_environment()
+    maker.args = SimpleNamespace(algo=SimpleNamespace(advantage=SimpleNamespace(gamma=1.0, lambd=1.0)))
+    maker.kl_ctl = SimpleNamespace(value=0.05)
+    [made] = maker.compute_advantages_and_returns([batch])
+    return made
+
+
+@in_host
+def test_a_batch_with_our_advantages_goes_through_the_replay_buffer() -> None:
+    """Split, unpadded and batched again by the host: every tensor comes back as it was, a number a turn does not."""
+    import torch
+
+    h = host()
+    where = f"openrlhf/{BUFFER}"
+    made = advantages_of(learner_batch())
+    assert not {"turn_rewards", "turn_verdicts"} & set(made.info), f"left in info: {sorted(made.info)}"
+    kept = {key: getattr(made, key).clone() for key in ("sequences", "action_mask", "advantages", "returns", "values")}
+    info = {key: value.clone() for key, value in made.info.items()}
+    buffer = h.replay_buffer.NaiveReplayBuffer(sample_batch_size=2)
+    buffer.append(made)
+    same(f"{where} items", len(buffer), 2)
+    assert buffer[0].action_mask.shape != buffer[1].action_mask.shape, f"{where} keeps the padding"
+    again = buffer.collate_fn([buffer[0], buffer[1]])
+    for key, value in kept.items():
+        value = torch.where(value == 7, 0, value) if key == "sequences" else value  # padded with 0 the second time
+        assert torch.equal(torch.where(getattr(again, key) == 7, 0, getattr(again, key)), value), f"{where}: {key}"
+    for key, value in info.items():
+        assert torch.equal(torch.stack(list(again.info[key])), value), f"{where}: info[{key}]"
+        torch.tensor(again.info[key], dtype=torch.float)  # what ppo_actor.py does to log it
+
+
+@in_host
+def test_a_list_a_turn_left_in_info_would_break_the_actors_logging() -> None:
+    """The reason why TURN_LISTS are taken out, so that this can go when the host can log them."""
+    import torch
+
+    h = host()
+    items = h.experience.split_experience_batch(learner_batch())
+    listed = h.experience.make_experience_batch(items).info["turn_rewards"]
+    try:
+        torch.tensor(listed, dtype=torch.float)
+    except ValueError:
+        return
+    raise AssertionError(f"openrlhf/{ACTOR} could log turn_rewards now: {type(listed)}")
+
+
+@in_host
+def test_an_episode_whose_mask_shows_other_turns_than_were_played_is_refused() -> None:
+    batch = learner_batch()
+    batch.info["turns"][0] += 1
+    try:
+        advantages_of(batch)
+    except RuntimeError as error:
+        assert "[1, 3] turns, but [2, 3] were played" in str(error), str(error)
+    else:
+        raise AssertionError("rewards would have slipped to other turns")
+
+
+def tiny_critic(dtype: str | None = "float32") -> Any:
+    """The host's critic, as its own factory makes it from a checkpoint, with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = Path(os.environ["WORK"], "critic")
+    if not folder.exists():
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        LlamaForCausalLM(LlamaConfig(vocab_size=400, **sizes)).save_pretrained(folder)
+    make = host().critic_model.get_llm_for_sequence_regression
+    critic = make(str(folder), "critic", attn_implementation="eager", init_value_head=True).eval()
+    return critic.float() if dtype else critic
+
+
+@in_host
+def test_the_critic_reads_the_value_of_mask_index_j_at_token_j() -> None:
+    """So at the first index of a run of ones it is read at the last token of the prompt: V(c_t)."""
+    import torch
+
+    critic = tiny_critic()
+    sequences = torch.randint(0, 400, (2, 9), generator=torch.Generator().manual_seed(1))
+    attention = torch.ones_like(sequences)
+    attention[1, 7:] = 0  # padded on the right, as our batches are
+    mask = torch.tensor([[0, 0, 1, 1, 0, 0, 1, 1], [0, 1, 1, 0, 1, 0, 0, 0]])
+    with torch.no_grad():
+        values = critic(sequences, mask, attention)
+        hidden = critic(sequences, None, attention, return_output=True)["last_hidden_state"]  # (B, T, 16)
+        expected = critic.score(hidden).squeeze(-1)[:, :-1] * mask
+    assert values.shape == mask.shape, f"openrlhf/models/model.py: values are {tuple(values.shape)}"
+    assert torch.allclose(values, expected, atol=1e-6), f"openrlhf/models/model.py: {values} and {expected}"
+    assert values[mask.bool()].abs().min() > 0, "openrlhf/models/model.py: the value head gives zeros"
+    # A later token changes nothing: V(c_t) knows the prompt and not the response.
+    changed = sequences.clone()
+    changed[0, 3:] = 5
+    with torch.no_grad():
+        assert torch.allclose(critic(changed, mask, attention)[0, :3], values[0, :3], atol=1e-6)
+
+
+@in_host
+def test_the_turn_critic_shows_the_host_turn_starts_only() -> None:
+    import torch
+
+    from rlef_plugin.openrlhf_ext.critic import TurnCritic
+
+    h = host()
+    actor = TurnCritic.__new__(TurnCritic)
+    actor.critic, actor.strategy = tiny_critic(), SimpleNamespace(ring_attn_group=None)
+    actor.trainer = SimpleNamespace(replay_buffer=h.replay_buffer.NaiveReplayBuffer(sample_batch_size=2))
+    made = advantages_of(learner_batch())
+    mask, info = made.action_mask, made.info
+    starts = torch.zeros_like(mask)
+    starts[0, mask[0].tolist().index(1)] = 1
+    for j in range(mask.shape[1]):
+        starts[1, j] = int(mask[1, j] == 1 and (j == 0 or mask[1, j - 1] == 0))
+    values = actor.forward(sequences=made.sequences, action_mask=mask, attention_mask=made.attention_mask)
+    same(f"openrlhf/{CRITIC} forward", (values != 0).tolist(), starts.bool().tolist())
+    actor.append(made)
+    kept = actor.trainer.replay_buffer
+    same(f"openrlhf/{CRITIC} append", [int(item.action_mask.sum()) for item in (kept[0], kept[1])], [1, 3])
+    batch = kept.collate_fn([kept[0], kept[1]])
+    same("the loss's mask", batch.action_mask.tolist(), starts.bool().tolist())
+    assert made.action_mask is mask and made.info is info, "the policy's experience was changed"
+
+
+@in_host
+def test_kl_without_the_hosts_clamp() -> None:
+    import torch
+
+    from rlef_plugin.openrlhf_ext.experience import token_log_ratio
+
+    policy, reference = torch.tensor([[-1.0, -30.0, -2.0]]), torch.tensor([[-3.0, -1.0, -2.5]])
+    stock = host().stock.compute_approx_kl(policy, reference, kl_estimator="k1")
+    same("openrlhf/models/utils.py k1", stock.tolist(), [[2.0, -10.0, 0.5]])
+    same("ours", token_log_ratio(policy, reference, kl_estimator="k1").tolist(), [[2.0, -29.0, 0.5]])
+
+
+@in_host
+def test_evaluation_logs_have_the_hosts_keys() -> None:
+    from scripted import PUBLIC_ONLY, SOLVED
+
+    from rlef_plugin.openrlhf_ext.rollouts import solve_rates
+
+    samples = [played(kind, label="ccc")[1] for kind in (SOLVED, PUBLIC_ONLY)]
+    loader = [(["valid"], ["ccc"], ["ccc"], [None])]
+    theirs = host().stock.compute_eval_metrics(loader, samples, 2)
+    ours = solve_rates(loader, samples, 2)
+    same(f"openrlhf/{TRAINER}", {"eval_valid_pass1", "eval_valid_pass2"} <= theirs.keys() & ours.keys(), True)
+    same("ours", (ours["eval_valid_pass1"], ours["eval_valid_pass2"]), (0.5, 1.0))
+    same(f"openrlhf/{TRAINER} pass1 of rewards 1 and -1", theirs["eval_valid_pass1"], 0.0)  # why it is replaced
+    keep = SimpleNamespace(best_eval_metric_key="eval_valid_pass1")
+    detect = host().ppo_trainer.BasePPOTrainer._detect_eval_metric_key
+    same(f"openrlhf/{TRAINER} best key", detect(keep, ours), "eval_valid_pass1")
+
+
+@in_host
+def test_the_stores_prompt_files_are_the_hosts_data() -> None:
+    from openrlhf.datasets import PromptDataset
+    from openrlhf.datasets.utils import blending_datasets
+
+    from rlef_plugin.problems import ProblemStore
+
+    keys = SimpleNamespace(input_key="prompt", label_key="label", apply_chat_template=False, image_key="images")
+    strategy = SimpleNamespace(
+        print=lambda *_: None, is_rank_0=lambda: False, args=SimpleNamespace(data=keys, use_ms=False)
+    )
+    store = ProblemStore.open(Path(os.environ["WORK"], "store"))
+    for split, ids in (("train", ["a", "bb"]), ("valid", ["ccc"])):
+        data = blending_datasets(str(store.prompts(split)), None, strategy, dataset_split="train")
+        dataset = PromptDataset(data, None, strategy)
+        rows = [dataset[index] for index in range(len(dataset))]
+        same("openrlhf/datasets/prompts_dataset.py", rows, [(split, id_, id_, None) for id_ in ids])
+
+
+@in_host
+def test_a_rest_is_left_out_and_a_step_without_an_update_is_skipped() -> None:
+    """The host would leave the odd micro-batches' gradients for the next step."""
+    from scripted import SOLVED
+
+    from rlef_plugin.openrlhf_ext.trainer import EpisodeLogging
+
+    class Host:
+        def train_step(self, samples: list[Any], step: int) -> tuple[dict[str, Any], int]:
+            return {"trained": len(samples)}, step + 1
+
+    class Steps(EpisodeLogging, Host):
+        args = SimpleNamespace(train=SimpleNamespace(batch_size=4))
+        experience_maker = SimpleNamespace(global_step=0)
+        tokenizer = None
+
+    before = os.environ[VARIABLE]
+    os.environ[VARIABLE] = RlefConfig(rollouts_every=0).to_json()
+    try:
+        sample = played_once(SOLVED, before)
+        status, step = Steps().train_step([sample] * 10, 5)
+        skipped = Steps().train_step([sample] * 3, 5)
+    finally:
+        os.environ[VARIABLE] = before
+    same("10 samples, batches of 4", (status["trained"], status["rollout/left_out"], step), (8, 2.0, 6))
+    same("3 samples, batches of 4", skipped, ({"rollout/left_out": 3.0}, 5))
+    same("metrics", (status["episode/solve_rate"], Steps.experience_maker.global_step), (1.0, 6))
+
+
+def played_once(kind: str, config: str) -> Any:
+    now, os.environ[VARIABLE] = os.environ[VARIABLE], config
+    try:
+        return played(kind)[1]
+    finally:
+        os.environ[VARIABLE] = now
+
+
+# --- driven: Ray
+
+
+@in_host
+def test_original_class_is_the_class_as_it_was_written() -> None:
+    from rlef_plugin.openrlhf_ext.remote import original_class
+
+    h = host()
+    original = original_class(h.stock.Critic)
+    where = f"openrlhf/{CRITIC}"
+    same(where, {"forward", "append", "fit", "init_model_from_pretrained"} <= vars(original).keys(), True)
+    same(f"{where} base", [base.__name__ for base in original.__bases__], ["BaseModelActor"])
+    assert getattr(h.ppo_critic, original.__qualname__) is original, f"{where}: not importable by name"
+
+
+@in_host
+def test_our_actor_classes_travel_by_name() -> None:
+    """A class sent by value brings copies of the host's methods along, whose `super()` then fails."""
+    from ray import cloudpickle
+
+    from rlef_plugin.openrlhf_ext import critic, trainer
+
+    for actor in (critic.TurnCriticActor, trainer.TrainerActor, trainer.AsyncTrainerActor):
+        cls = actor.__ray_metadata__.modified_class
+        sent = cloudpickle.dumps(cls)
+        base = cls.__ray_actor_class__
+        assert base.__module__.encode() in sent and base.__name__.encode() in sent, f"{base} is not sent by name"
+        hosts = [one for one in base.__mro__ if one.__module__.startswith("openrlhf.")]
+        assert hosts, f"{base} has no class of the host among its bases"
+        for host_class in hosts:
+            for name, method in vars(host_class).items():
+                if inspect.isfunction(method):
+                    code = method.__code__.co_code
+                    assert code not in sent, f"{host_class.__name__}.{name} is sent by value: remote.py has to change"
+
+
+FAKE_HOST = """
+import ray
+class Root:
+    def hello(self): return ["root"]
+@ray.remote
+class Stock(Root):
+    def hello(self): return [*super().hello(), "stock"]
+"""
+FAKE_PLUGIN = """
+import ray
+import fake_host
+from rlef_plugin.openrlhf_ext.remote import original_class
+class Ours(original_class(fake_host.Stock)):
+    def ours(self): return [*self.hello(), "ours"]
+OursActor = ray.remote(Ours)
+fake_host.Stock = OursActor
+"""
+SEND = "import sys, fake_plugin; from ray import cloudpickle; sys.stdout.buffer.write(cloudpickle.dumps(MODIFIED))"
+RECEIVE = "import sys; from ray import cloudpickle; print(cloudpickle.load(sys.stdin.buffer)().ours())"
+
+
+def test_a_subclass_of_an_actor_works_in_a_fresh_process(tmp_path: Path) -> None:
+    """Sent as Ray sends it; met without `remote.py`: "super(type, obj): obj must be an instance of type"."""
+    (tmp_path / "fake_host.py").write_text(FAKE_HOST)
+    (tmp_path / "fake_plugin.py").write_text(FAKE_PLUGIN)
+    variables = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPO}"}
+    send = SEND.replace("MODIFIED", "fake_plugin.OursActor.__ray_metadata__.modified_class")
+    sent = subprocess.run([sys.executable, "-c", send], capture_output=True, env=variables, timeout=120)
+    assert sent.returncode == 0, sent.stderr.decode()
+    received = subprocess.run(
+        [sys.executable, "-c", RECEIVE], input=sent.stdout, capture_output=True, env=variables, timeout=120
+    )
+    assert received.stdout.decode() == "['root', 'stock', 'ours']\n", received.stderr.decode()
+
+
+# --- driven: what the CPU host has put in place
+
+
+@in_host
+def test_the_cpu_host_has_patched_what_it_names() -> None:
+    import torch
+
+    h = host()
+    same("torch.cuda", torch.cuda.current_device(), "cpu")
+    same(f"openrlhf/{BUFFER}", str(h.replay_buffer.NaiveReplayBuffer(1).target_device), "cpu")
+    same("torch elsewhere", str(torch.device("meta")), "meta")
+    group = cpu_host.stateless_init_process_group
+    same(f"openrlhf/{DISTRIBUTED}", h.distributed_util.stateless_init_process_group, group)
+    same(f"openrlhf/{ACTOR}", h.ppo_actor.stateless_init_process_group, group)
+    same(f"openrlhf/{WORKER}", h.vllm_worker_wrap.WorkerWrap.update_weight, cpu_host.update_weight)
+    assert "flash_attn" not in sys.modules, "the stand-in for flash_attn is still there"
+    import vllm
+
+    made = vllm.AsyncEngineArgs(model=os.environ["WORK"], dtype="bfloat16", seed=3)
+    same("vllm.AsyncEngineArgs", (made.dtype, made.seed), ("float32", 3))
+    for name in cpu_host._PATCHES:
+        assert name in sys.modules, f"{name} is patched, but the host does not import it"
+
+
+@in_host
+def test_the_cpu_host_computes_in_float32() -> None:
+    import torch
+    from openrlhf.utils.utils import convert_to_torch_dtype
+
+    h = host()
+    same(
+        "openrlhf/models/model.py dtype", {str(one.dtype) for one in tiny_critic(None).parameters()}, {"torch.float32"}
+    )
+    same("openrlhf/utils/utils.py", convert_to_torch_dtype("bf16"), torch.float32)
+    for name in ("get_train_ds_config", "get_eval_ds_config"):
+        config = getattr(h.deepspeed, name)(offload=False)
+        same(f"openrlhf/{DEEPSPEED} {name}", config["bf16"], {"enabled": False})
+
+
+@in_host
+def test_the_device_mesh_and_the_moving_average_are_on_the_cpu() -> None:
+    import torch
+
+    h = host()
+    asked: list[Any] = []
+    model, average = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        average.weight.fill_(0.0)
+    strategy = SimpleNamespace(time_steps={"ema": 0}, accumulated_gradient=1, use_dynamic_batch=False, stage=2)
+    h.deepspeed.DeepspeedStrategy.moving_average(strategy, model, average, 0.75, "cuda")
+    same(f"openrlhf/{DEEPSPEED} moving_average", average.weight.tolist(), [[0.25, 0.25]])
+    patched = h.deepspeed.init_device_mesh
+    inner = next(cell.cell_contents for cell in patched.__closure__ if callable(cell.cell_contents))
+    assert inner.__name__ == "init_device_mesh", f"openrlhf/{DEEPSPEED}: init_device_mesh is not wrapped"
+    module = SimpleNamespace(
+        init_device_mesh=lambda *arguments, **names: asked.append((arguments, names)),
+        DeepspeedStrategy=SimpleNamespace(moving_average=None),
+        get_train_ds_config=dict,
+        get_eval_ds_config=dict,
+    )
+    cpu_host._patch_deepspeed_strategy(module)
+    module.init_device_mesh("cuda", (1, 1, 1), mesh_dim_names=("dp", "sp", "tp"))
+    same("the mesh", asked, [(("cpu", (1, 1, 1)), {"mesh_dim_names": ("dp", "sp", "tp")})])
+
+
+@in_host
+def test_weights_are_collected_and_loaded_at_the_last() -> None:
+    import torch
+
+    sent = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0]])}
+    queue, loaded = list(sent.values()), []
+    worker = host().vllm_worker_wrap.WorkerWrap()
+    worker.model_config = SimpleNamespace(dtype=torch.float32)
+    worker._model_update_group = SimpleNamespace(broadcast=lambda weight, src: weight.copy_(queue.pop(0)))
+    worker.model_runner = SimpleNamespace(
+        reload_weights=lambda weights_iterator: loaded.append(dict(weights_iterator))
+    )
+    for round_ in (1, 2):
+        queue[:] = list(sent.values())
+        worker.update_weight("a", torch.float32, (2,))
+        same("nothing is loaded before the last", len(loaded), round_ - 1)
+        worker.update_weight("b", torch.float32, (1, 1), empty_cache=True)
+        got = {name: weight.tolist() for name, weight in loaded[-1].items()}
+        same(f"loaded in round {round_}", got, {"a": [1.0, 2.0], "b": [[3.0]]})
+    try:
+        worker.update_weight("a", torch.float16, (2,))
+    except TypeError as error:
+        assert re.search("weight a arrives as torch.float16, vLLM holds torch.float32", str(error)), str(error)
+    else:
+        raise AssertionError("a weight of another type was taken")
+
+
+@in_host
+def test_the_weight_group_takes_the_hosts_calls() -> None:
+    """`broadcast(tensor, src=0, stream=...)` on both sides, over vLLM's object broadcast."""
+    import torch
+
+    wire: list[Any] = []
+
+    class Group:
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def broadcast_obj(self, obj: Any, src: int) -> Any:
+            if self.rank == src:
+                wire.append(obj)
+            return wire[-1]
+
+    weight, received = torch.tensor([1.5, 2.5], requires_grad=True), torch.zeros(2)
+    cpu_host._WeightGroup(Group(0)).broadcast(weight.data, src=0, stream=torch.cuda.current_stream())
+    cpu_host._WeightGroup(Group(1)).broadcast(received, src=0)
+    same("received", received.tolist(), [1.5, 2.5])
