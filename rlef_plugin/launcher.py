@@ -223,7 +223,7 @@ def _start_ray(config: RlefConfig) -> None:
 
 
 def _stop_ray() -> None:
-    """End Ray, and wait for what this process started: workers, the judge and its jails outlive Ray by a few seconds."""
+    """End Ray, and wait for what this process started: workers, judge and jails outlive Ray by seconds."""
     import psutil
     import ray
 

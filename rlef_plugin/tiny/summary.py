@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.syntax import Syntax
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from rlef_plugin.judge import Verdict
 
+VERDICT_TITLE = "Verdicts of the responses, % in the first and the last step"
 VERDICT_STYLE = {Verdict.ACCEPTED: "green", Verdict.INVALID_CODE: "magenta", Verdict.WRONG_OUTPUT: "yellow"}
 
 
@@ -31,13 +33,13 @@ def turn_limit(step: dict[str, Any]) -> int:
 
 
 def steps_table(steps: list[dict[str, Any]]) -> Table:
-    table = Table(title="Training, step by step", title_justify="left", caption_justify="left")
+    table = Table(title="Training, step by step", box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
     table.caption = (
-        "solved by n: share of episodes solved within n turns. KL: mean log ratio of a response's tokens to the first\n"
+        "by n: share of episodes solved within n turns. KL: mean log ratio of a response's tokens to the first "
         "policy. Seconds: write and judge programs; learn (log-probabilities, update); new weights to vLLM."
     )
     turns = turn_limit(steps[0])
-    for name in ("step", *(f"solved\nby {turn + 1}" for turn in range(turns)), "reward", "KL", "value\nloss"):
+    for name in ("step", *(f"by\n{turn + 1}" for turn in range(turns)), "reward", "KL", "value\nloss"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("write", "learn", "sync"):
         table.add_column(f"{name}\ns", justify="right", style="dim", no_wrap=True)
@@ -46,7 +48,7 @@ def steps_table(steps: list[dict[str, Any]]) -> Table:
             str(step["step"]),
             *(f"{step[f'episode/solve_rate_turn{turn + 1}']:.0%}" for turn in range(turns)),
             f"{step['rollout/reward_mean']:+.2f}",
-            f"{step['turn_kl']:.3f}",
+            f"{step['turn_kl']:+.3f}",
             f"{step['critic_loss']:.2f}",
             f"{step['timing/generation']:.1f}",
             f"{step['timing/make_experience'] + step['timing/ppo_train']:.1f}",
@@ -56,7 +58,7 @@ def steps_table(steps: list[dict[str, Any]]) -> Table:
 
 
 def verdict_table(steps: list[dict[str, Any]]) -> Table:
-    table = Table(title="Verdicts of the responses, % in the first and the last step", title_justify="left")
+    table = Table(title=VERDICT_TITLE, box=SIMPLE_HEAD, title_justify="left")
     table.add_column("turn")
     for verdict in Verdict:
         label = "\n".join(verdict.label.rsplit(" ", 1))
