@@ -4,6 +4,7 @@ One run of three steps is made once; each test below looks at one thing in what 
 dumped are compared with tests/reference, plain float64 loops that share nothing with the plugin.
 """
 
+import ast
 import json
 import os
 import re
@@ -93,7 +94,12 @@ def command(work: Path, store: Path, model: Path, *more: str) -> list[str]:
     overrides += [
         f"ckpt.output_dir={work / 'model-out'}",
         f"rlef.run_dir={work / 'run'}",
+        f"ckpt.path={work / 'checkpoints'}",
         "critic.save_value_network=true",
+        f"eval.dataset={store}",
+        "eval.split=valid",
+        "eval.steps=3",
+        "eval.n_samples_per_prompt=2",
     ]
     flags = recipes.to_flags(recipes.load(REPO / "recipes" / "cpu-demo.yaml", [*overrides, *more]))
     assert flags[:2] == ["--env", "rlef_plugin.CodeContestsEnv"]
@@ -202,6 +208,20 @@ def test_reports_solve_rates_and_verdicts_of_every_turn(run: Run) -> None:
         first = [one["verdicts"][0] for one in played]
         assert metrics["verdict_turn1/accepted"] == pytest.approx(first.count("accepted") / len(first))
         assert metrics["rollout/num_samples"] == 27 and metrics["turn_kl"] == metrics["turn_kl"]
+
+
+def test_evaluation_reports_solve_rates_and_keeps_the_best_checkpoint(run: Run) -> None:
+    said = re.search(r"Evaluation completed.*eval_metrics: (\{.*?\})", run.log)
+    assert said, "the log tells of no evaluation"
+    metrics = ast.literal_eval(said[1])
+    problems = len(ProblemStore.open(run.work / "store").ids("valid"))
+    assert metrics["eval_num_samples"] == 2 * problems
+    assert (metrics["eval_valid_pass1"] * 2 * problems) % 1 == pytest.approx(
+        0
+    )  # a share of episodes, not a mean reward
+    assert 0 <= metrics["eval_valid_pass1"] <= metrics["eval_valid_pass2"] <= 1
+    kept = json.loads((run.work / "checkpoints" / "_actor" / "best_global_step3" / "metric.json").read_text())
+    assert kept == {"metric_key": "eval_valid_pass1", "metric_value": metrics["eval_valid_pass1"]}
 
 
 def test_nothing_is_left_running(run: Run) -> None:

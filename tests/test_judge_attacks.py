@@ -31,8 +31,17 @@ def test_files_of_the_host_are_not_there(judge: SyncJudge) -> None:
     assert set(seen) <= {"dev", "lib", "lib64", "opt", "tmp", "usr"}
     source = f"""
 import os
-print([p for p in ["/etc/passwd", "/root", "/home", "/proc", "/sys", "/work", "/var", {__file__!r}, "/dev/shm",
+print([p for p in ["/etc/passwd", "/root", "/home", "/proc", "/sys", "/srv", "/var", {__file__!r}, "/dev/shm",
                    "/dev/mem", "/run", "/opt/python/../../root"] if os.path.exists(p)])"""
+    assert judge.output(source) == "[]\n"
+
+
+def test_packages_installed_beside_the_interpreter_are_hidden(judge: SyncJudge) -> None:
+    """This plugin may be one of them, with its example problems and their tests (`_empty_folder` in jail.py)."""
+    source = """
+import glob
+patterns = ("/opt/python/lib/python3*/*-packages/*", "/usr/lib/python3*/*-packages/*")
+print([path for pattern in patterns for path in glob.glob(pattern)])"""
     assert judge.output(source) == "[]\n"
 
 

