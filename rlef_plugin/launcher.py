@@ -26,7 +26,7 @@ from rlef_plugin.openrlhf_ext import cpu_host, host_cli
 
 log = logging.getLogger("rlef")
 
-STOP_S = 10  # how long processes may take to end by themselves
+STOP_S = 4  # how long processes may take to end by themselves
 
 AGENT_FILE = Path(__file__).parent / "openrlhf_ext" / "agent.py"
 HOST_VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
@@ -197,9 +197,9 @@ def run(plan: Plan) -> None:
         log.warning("CPU host: for trying out and testing only; this is not how to train a model")
         os.environ.update(cpu_host.ENVIRONMENT)
         cpu_host.setup_worker()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the `finally` below runs
     try:
         _start_ray(plan.config)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ray's own handler would skip the `finally` below
         log.info("importing the host (half a minute)")
         _run_host(plan.host_flags)
     finally:

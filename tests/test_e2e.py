@@ -228,8 +228,9 @@ def test_nothing_is_left_running(run: Run) -> None:
     assert processes_of(run.work) == []
 
 
-def test_ctrl_c_leaves_no_process_behind(run: Run, tmp_path: Path) -> None:
-    """Interrupted while Ray is up and the host is being imported, as a terminal does it: SIGINT to the whole group."""
+@pytest.mark.parametrize("how", ["ctrl-c", "terminated"])
+def test_a_run_that_is_stopped_leaves_no_process_behind(run: Run, tmp_path: Path, how: str) -> None:
+    """Stopped while vLLM starts: by a terminal, which interrupts the whole group, or by SIGTERM to the process."""
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -239,12 +240,13 @@ def test_ctrl_c_leaves_no_process_behind(run: Run, tmp_path: Path) -> None:
             start_new_session=True,
             cwd=tmp_path,
         )
-    wait_for(lambda: "importing the host" in log.read_text(errors="replace") or process.poll() is not None, 300)
+    wait_for(
+        lambda: "Initializing a V1 LLM engine" in log.read_text(errors="replace") or process.poll() is not None, 600
+    )
     assert process.poll() is None, log.read_text()
     assert processes_of(tmp_path), "the run's processes should be recognisable while it is running"
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT) if how == "ctrl-c" else process.terminate()
     process.wait(timeout=120)
-    wait_for(lambda: not processes_of(tmp_path), 60)
     assert processes_of(tmp_path) == []
 
 
