@@ -473,17 +473,12 @@ def test_a_rest_is_left_out_and_a_step_without_an_update_is_skipped() -> None:
 
     class Steps(EpisodeLogging, Host):
         args = SimpleNamespace(train=SimpleNamespace(batch_size=4))
-        experience_maker = SimpleNamespace(global_step=0)
+        experience_maker = SimpleNamespace(global_step=0, config=RlefConfig(rollouts_every=0))
         tokenizer = None
 
-    before = os.environ[VARIABLE]
-    os.environ[VARIABLE] = RlefConfig(rollouts_every=0).to_json()
-    try:
-        sample = played_once(SOLVED, before)
-        status, step = Steps().train_step([sample] * 10, 5)
-        skipped = Steps().train_step([sample] * 3, 5)
-    finally:
-        os.environ[VARIABLE] = before
+    sample = played_once(SOLVED, os.environ[VARIABLE])
+    status, step = Steps().train_step([sample] * 10, 5)
+    skipped = Steps().train_step([sample] * 3, 5)
     same("10 samples, batches of 4", (status["trained"], status["rollout/left_out"], step), (8, 2.0, 6))
     same("3 samples, batches of 4", skipped, ({"rollout/left_out": 3.0}, 5))
     same("metrics", (status["episode/solve_rate"], Steps.experience_maker.global_step), (1.0, 6))

@@ -106,15 +106,6 @@ def for_host(flags: Sequence[str]) -> list[str]:
     return translated
 
 
-def flatten(arguments: Any, prefix: str = "") -> dict[str, Any]:
-    """`Namespace(**{"data.max_len": 8})` or the host's nested form -> {"data.max_len": 8}."""
-    flat: dict[str, Any] = {}
-    for key, value in vars(arguments).items():
-        nested = hasattr(value, "__dict__")
-        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
-    return flat
-
-
 def refuse(message: str) -> NoReturn:
     raise UsageError(message)
 

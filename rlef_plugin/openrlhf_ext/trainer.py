@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 
-from rlef_plugin.config import RlefConfig
 from rlef_plugin.openrlhf_ext.experience import TurnExperienceMaker
 from rlef_plugin.openrlhf_ext.remote import original_class
 from rlef_plugin.openrlhf_ext.rollouts import RunLog, episode_metrics, solve_rates
@@ -35,9 +34,8 @@ class EpisodeLogging:
         if not rollout_samples:
             return {"rollout/left_out": float(rest)}, global_step
         started = time.monotonic()
-        config = RlefConfig.from_environment()
         metrics = episode_metrics(rollout_samples)
-        RunLog(config).write_episodes(rollout_samples, global_step + 1, self.tokenizer)
+        RunLog(self.experience_maker.config).write_episodes(rollout_samples, global_step + 1, self.tokenizer)
         self.experience_maker.global_step = global_step + 1
         written_s = time.monotonic() - started
         status, next_step = super().train_step(rollout_samples, global_step)  # type: ignore[misc]
@@ -46,7 +44,7 @@ class EpisodeLogging:
     def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
         """Host override: called with a step's complete status, generation times included."""
         if logs_dict and "episode/solve_rate" in logs_dict:  # a step that was left out has none
-            RunLog(RlefConfig.from_environment()).write_metrics(global_step, logs_dict)
+            RunLog(self.experience_maker.config).write_metrics(global_step, logs_dict)
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # type: ignore[misc]
 
 
