@@ -1,0 +1,43 @@
+"""`rlef train`, `rlef demo`, `rlef doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, over the recipe's.")]
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/cpu-demo.yaml.")],
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option(help="Check what needs no model; print the host's command.")] = False,
+) -> None:
+    """Train as a recipe says."""
+    from rlef_plugin import launcher, recipes
+
+    flags = recipes.to_flags(recipes.load(recipe, overrides or []))
+    if dry_run:
+        typer.echo(launcher.describe(flags))
+    else:
+        launcher.main(flags)
+
+
+def demo(
+    problems: Annotated[Path | None, typer.Option(help="Your own problems instead of the plugin's small set.")] = None,
+    work: Annotated[Path, typer.Option(help="Where store, model and run are kept.")] = Path(".rlef/demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Train a tiny model on the CPU, with everything real, in minutes."""
+    from rich.console import Console
+
+    from rlef_plugin.tiny import demo as tiny_demo
+
+    tiny_demo.run(work.absolute(), problems, overrides or [], Console())
+
+
+def doctor() -> None:
+    """Check this machine: versions, sandbox, Ray, GPUs."""
+    from rlef_plugin import doctor as checks
+
+    raise SystemExit(checks.main())
