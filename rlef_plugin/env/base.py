@@ -88,6 +88,8 @@ class Step:
     solved: bool  # every test passes; False before the final response
     judge_s: float  # wall time spent waiting for the judge
     code: str | None  # the program that was judged; None if the response held no valid code
+    cpu_s: float = 0.0  # CPU time of the slowest test that was run
+    memory_mb: float = 0.0  # peak memory of the largest
 
 
 class Environment(ABC):
@@ -173,8 +175,10 @@ class Environment(ABC):
         verdict = Verdict.INVALID_CODE if public is None else public.verdict
         public_passed = verdict == Verdict.ACCEPTED
         done = final or (public_passed and self.config.early_stop)
+        tests = public.tests if public else ()
         if done and public_passed and code.code is not None and problem.private_tests:
-            verdict = (await self.run_tests(problem, code.code, problem.private_tests, stop=True)).verdict
+            private = await self.run_tests(problem, code.code, problem.private_tests, stop=True)
+            verdict, tests = private.verdict, tests + private.tests
         judge_s = time.perf_counter() - started
         solved = done and verdict == Verdict.ACCEPTED
         return Step(
@@ -191,6 +195,8 @@ class Environment(ABC):
             solved=solved,
             judge_s=judge_s,
             code=code.code,
+            cpu_s=max((test.cpu_s for test in tests), default=0.0),
+            memory_mb=max((test.peak_memory_mb for test in tests), default=0.0),
         )
 
     async def _run_public(

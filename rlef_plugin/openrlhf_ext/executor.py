@@ -38,7 +38,8 @@ class Episode:
     action_ranges: list[tuple[int, int]] = field(default_factory=list)  # [start, end) of each response
     log_probs: list[float] = field(default_factory=list)  # of the sampled tokens, 0.0 elsewhere; len(tokens) if kept
     steps: list[Step] = field(default_factory=list)
-    generate_s: float = 0.0
+    texts: list[str] = field(default_factory=list)  # first message, response, feedback, response, ...
+    generate_s: list[float] = field(default_factory=list)  # of each response
     truncated: int = 0  # responses cut by length
 
     def add_response(self, ids: list[int], log_probs: list[float] | None) -> None:
@@ -59,7 +60,7 @@ class Episode:
             "turns": float(len(self.steps)),
             "responses_truncated": float(self.truncated),
             "judge_s": sum(step.judge_s for step in self.steps),
-            "generate_s": self.generate_s,
+            "generate_s": sum(self.generate_s),
             "turn_rewards": [step.reward for step in self.steps] + [0.0] * unplayed,
             "turn_verdicts": [float(step.verdict) for step in self.steps] + [float(NO_VERDICT)] * unplayed,
         }
@@ -87,10 +88,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         images: Any = None,
     ) -> dict[str, Any]:
         """Play one episode of problem `label`; the host's parameters and result keys."""
-        judge = await self._one_judge()
-        self.dialog = self.dialog or Dialog(hf_tokenizer)
-        env = self.environment(self.problems, judge, self.config.episode, self.dialog.count_tokens)
-        episode = await self._play(env, label, sampling_params, max_length, llm_engine)
+        episode = await self.play(label, sampling_params, max_length, hf_tokenizer, llm_engine)
         logs = episode.logs(self.config.episode.turn_limit)
         return {
             "prompt": prompt,
@@ -106,27 +104,33 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             "extra_logs": logs,
         }
 
-    async def _one_judge(self) -> Judge:
-        async with self.opening:  # the first episodes arrive together, and each would open a judge of its own
-            if self.judge is None:
-                self.judge = await open_judge(self.config.judge)
-            return self.judge
-
-    async def _play(
-        self, env: Environment, problem_id: str, sampling_params: Any, max_length: int, llm_engine: Any
+    async def play(
+        self, problem_id: str, sampling_params: Any, max_length: int, hf_tokenizer: Any, llm_engine: Any
     ) -> Episode:
-        assert self.dialog is not None
+        """One episode, as training and evaluation both see it."""
+        judge = await self._one_judge()
+        self.dialog = self.dialog or Dialog(hf_tokenizer)
+        env = self.environment(self.problems, judge, self.config.episode, self.dialog.count_tokens)
         with_log_probs = sampling_params.logprobs is not None
-        episode = Episode(self.dialog.prompt_tokens(await env.reset(problem_id)))
+        first_message = await env.reset(problem_id)
+        episode = Episode(self.dialog.prompt_tokens(first_message), texts=[first_message])
         episode.log_probs = [0.0] * len(episode.tokens) if with_log_probs else []
         while True:
             text = await self._respond(episode, problem_id, sampling_params, max_length, llm_engine)
             step = await env.step(text, last=not self._room_for_another_turn(episode, max_length))
             episode.steps.append(step)
+            episode.texts.append(text)
             if step.done:
                 return episode
             feedback = self.dialog.feedback_tokens(step.observation, episode.tokens[-1])
             episode.add_feedback(feedback, with_log_probs)
+            episode.texts.append(step.observation)
+
+    async def _one_judge(self) -> Judge:
+        async with self.opening:  # the first episodes arrive together, and each would open a judge of its own
+            if self.judge is None:
+                self.judge = await open_judge(self.config.judge)
+            return self.judge
 
     async def _respond(
         self, episode: Episode, problem_id: str, sampling_params: Any, max_length: int, llm_engine: Any
@@ -142,7 +146,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         params.max_tokens = min(room, sampling_params.max_tokens or room)
         started = time.monotonic()
         output = (await llm_engine.generate(episode.tokens, params)).outputs[0]
-        episode.generate_s += time.monotonic() - started
+        episode.generate_s.append(time.monotonic() - started)
         ids = list(output.token_ids)
         if not ids:
             raise RuntimeError(

@@ -1,0 +1,189 @@
+"""Rollouts on disk: one row each, written when it ends, so that a killed evaluation loses and repeats none.
+
+    folder/journal.jsonl         the latest, a line each, appended and flushed as they end
+    folder/part-000001.parquet   a thousand each, moved there from the journal
+
+A row holds everything a score, an analysis or a report reads: programs, verdicts, times, the dialog. Reading needs no
+model and no problem store. A line that a kill cut in half was never promised and its rollout is played again; rows
+that stand in both files, after a kill between moving and clearing, count once. Not promised: to survive a loss of
+power.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlef_plugin.errors import UsageError
+
+PART_ROWS = 1000
+JOURNAL = "journal.jsonl"
+
+TURN = pa.struct(
+    {
+        "verdict": pa.string(),
+        "public_passed": pa.bool_(),
+        "reward": pa.float64(),
+        "code": pa.string(),
+        "response_tokens": pa.int64(),
+        "generate_s": pa.float64(),
+        "judge_s": pa.float64(),
+        "cpu_s": pa.float64(),
+        "memory_mb": pa.float64(),
+    }
+)
+MESSAGE = pa.struct({"role": pa.string(), "text": pa.string()})
+SCHEMA = pa.schema(
+    {
+        "problem": pa.string(),
+        "index": pa.int64(),
+        "solved": pa.bool_(),
+        "turns": pa.list_(TURN),
+        "messages": pa.list_(MESSAGE),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    verdict: str  # on the public tests, of the last turn on all tests: a `Verdict`'s name in lower case
+    public_passed: bool
+    reward: float
+    code: str | None  # None: the response held no valid code
+    response_tokens: int
+    generate_s: float
+    judge_s: float  # wall time the episode waited for the judge
+    cpu_s: float  # of the slowest test
+    memory_mb: float  # of the largest test
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str  # "user" or "assistant"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    problem: str
+    index: int  # of this problem's rollouts, from 0
+    solved: bool
+    turns: tuple[Turn, ...]
+    messages: tuple[Message, ...]
+
+    @property
+    def public_passed(self) -> bool:
+        """Whether the last response, the one that would be submitted, passes the public tests."""
+        return self.turns[-1].public_passed
+
+    def limited_to(self, turn_limit: int) -> "Rollout":
+        """This rollout as it would have been with fewer turns.
+
+        Exact for an episode that stops as soon as the public tests pass: a response that was followed by another one
+        had failed a public test, so it cannot have been solved.
+        """
+        if len(self.turns) <= turn_limit:
+            return self
+        return Rollout(self.problem, self.index, False, self.turns[:turn_limit], self.messages[: 2 * turn_limit])
+
+
+def from_row(row: dict[str, Any]) -> Rollout:
+    turns = tuple(Turn(**turn) for turn in row["turns"])
+    messages = tuple(Message(**message) for message in row["messages"])
+    return Rollout(row["problem"], row["index"], row["solved"], turns, messages)
+
+
+class RolloutFolder:
+    """Appends to a folder, and goes on where an earlier process was stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.waiting = [asdict(rollout) for rollout in _journal(folder)]
+        self.kept = {(row["problem"], row["index"]) for row in self.waiting} | set(_keys(folder))
+        self._rewrite_journal()
+
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        return key in self.kept
+
+    def append(self, rollout: Rollout) -> None:
+        row = asdict(rollout)
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        self.kept.add((rollout.problem, rollout.index))
+        self.waiting.append(row)
+        if len(self.waiting) >= PART_ROWS:
+            self._move_to_part()
+
+    def close(self) -> None:
+        if self.waiting:
+            self._move_to_part()
+        self.file.close()
+
+    def _move_to_part(self) -> None:
+        part = self.folder / f"part-{len(_parts(self.folder)) + 1:06d}.parquet"
+        unfinished = part.with_suffix(".unfinished")
+        pq.write_table(pa.Table.from_pylist(self.waiting, SCHEMA), unfinished, compression="zstd")
+        os.replace(unfinished, part)
+        self.file.close()
+        self.waiting = []
+        self._rewrite_journal()
+
+    def _rewrite_journal(self) -> None:
+        """The journal holds what waits for a part and no line cut in half; then it is open for more."""
+        unfinished = self.folder / "journal.unfinished"
+        unfinished.write_text("".join(json.dumps(row) + "\n" for row in self.waiting))
+        os.replace(unfinished, self.folder / JOURNAL)
+        self.file = (self.folder / JOURNAL).open("a")
+
+
+def read(folder: Path) -> list[Rollout]:
+    """Every rollout of a folder once, ordered by problem and index; also of an evaluation that still runs.
+
+    Raises:
+        UsageError: there is no rollout.
+    """
+    found = {(one.problem, one.index): one for one in (*_in_parts(folder), *_journal(folder))}
+    if not found:
+        raise UsageError(f"{folder} holds no rollouts: name the folder that `rlef eval` wrote")
+    return [found[key] for key in sorted(found)]
+
+
+def by_problem(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:
+    groups: dict[str, list[Rollout]] = {}
+    for rollout in rollouts:
+        groups.setdefault(rollout.problem, []).append(rollout)
+    return groups
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def _in_parts(folder: Path) -> Iterator[Rollout]:
+    for part in _parts(folder):
+        yield from map(from_row, pq.read_table(part).to_pylist())
+
+
+def _keys(folder: Path) -> Iterator[tuple[str, int]]:
+    for part in _parts(folder):
+        columns = pq.read_table(part, columns=["problem", "index"]).to_pydict()
+        yield from zip(columns["problem"], columns["index"], strict=True)
+
+
+def _journal(folder: Path) -> Iterator[Rollout]:
+    """Of the lines that were written whole; those that a part holds too are left out."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return
+    moved = set(_keys(folder))
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            rollout = from_row(json.loads(line))
+            if (rollout.problem, rollout.index) not in moved:
+                yield rollout
