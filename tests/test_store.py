@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,6 +47,9 @@ def test_every_field_comes_back(tmp_path: Path) -> None:
     odd = "tabs\t, CRLF\r\n, NUL \0, \u00e9, \U0001f600, no newline at the end"
     tests = (TestCase(odd, ""),), (TestCase("", odd), TestCase("", ""))
     full = Problem("full", odd, *tests, 1.5, 256, "in.txt", "out.txt", "test", name="F u", source="s", difficulty="A")
+    full = replace(
+        full, checker=f"def check(*_):\n    return {odd!r}", metadata={"entry": odd, "b": [1, None, {"a": 1.5}]}
+    )
     solutions = (Solution("print(1)", False, "timeout"), Solution("x = '\u00e9'\n", True), Solution("", False))
     store = write(tmp_path / "s", [full, problem("plain")], solutions)
     assert store["full"] == full
@@ -174,8 +178,8 @@ def test_not_a_store(tmp_path: Path) -> None:
 def test_another_version(tmp_path: Path) -> None:
     write(tmp_path / "s", [problem("a")])
     manifest = tmp_path / "s" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(StoreError, match="has the format 'rlef-problem-store 2', and this plugin reads '.* 1'"):
+    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 3'))
+    with pytest.raises(StoreError, match="has the format 'rlef-problem-store 3', and this plugin reads '.* 2'"):
         ProblemStore.open(tmp_path / "s")
 
 

@@ -9,6 +9,8 @@ training: no description, no public or no private tests (PAPER.md section 4). So
 Python 3 are counted and left behind. Not here: whether solutions are right, and anything that compares rows.
 """
 
+import ast
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ from rlef_plugin.problems.records import Problem, Solution, TestCase
 
 FIELDS = (
     "name description split public_tests private_tests generated_tests time_limit time_limit_s memory_limit_bytes "
-    "memory_limit_mb input_file output_file source difficulty solutions incorrect_solutions"
+    "memory_limit_mb input_file output_file source difficulty checker metadata solutions incorrect_solutions"
 ).split()
 PYTHON3 = 3
 SOURCES = ("", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
@@ -72,6 +74,8 @@ def convert(row: Mapping[str, Any], *, split: str, name: str, generated_suffice:
         split=_split(row, split),
         source=_label(row, "source", SOURCES),
         difficulty=_label(row, "difficulty", DIFFICULTIES),
+        checker=_checker(row),
+        metadata=_metadata(row),
     )
     _check_use(problem, has_private=bool(private), generated_suffice=generated_suffice)
     return Converted(problem, right + wrong, others + more_others)
@@ -147,6 +151,34 @@ def _label(row: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
         return optional_text(row, key) or ""
     index = int(number(value, key))
     return names[index] if index < len(names) else str(index)
+
+
+def _checker(row: Mapping[str, Any]) -> str | None:
+    """Parsed only: what it does, it does in a jail."""
+    source = optional_text(row, "checker")
+    if source is None:
+        return None
+    try:
+        names = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise RowError("checker", f"is not Python ({error})") from None
+    if "check" not in names:
+        raise RowError("checker", "defines no function check(input, output, expected)")
+    return source
+
+
+def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An object, or the text of one, since a column of parquet has one type for all rows."""
+    value = row.get("metadata")
+    if value in (None, ""):
+        return {}
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+        if isinstance(value, Mapping):
+            return dict(json.loads(json.dumps(value, allow_nan=False)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RowError("metadata", f"is not JSON ({error})") from None
+    raise RowError("metadata", f"is {kind_of(value)}, not an object")
 
 
 def _verdict(value: Any, field: str) -> str | None:

@@ -12,7 +12,7 @@ A change of anything here is a new VERSION; there is no migration, a store is bu
 import pyarrow as pa
 
 FORMAT = "rlef-problem-store"
-VERSION = 1
+VERSION = 2
 MANIFEST, INDEX, PROBLEMS, SOLUTIONS = "manifest.json", "index.arrow", "problems.arrow", "solutions.arrow"
 REBUILD = "build it again with `rlef data build`"
 
@@ -28,9 +28,11 @@ PLAIN_COLUMNS = {
     "name": pa.large_string(),
     "source": pa.large_string(),
     "difficulty": pa.large_string(),
+    "checker": pa.large_string(),
 }
 TEST_COLUMNS = {f"{kind}_{end}s": _TEXTS for kind in ("public", "private") for end in ("input", "output")}
-PROBLEM_SCHEMA = pa.schema(PLAIN_COLUMNS | TEST_COLUMNS)
+JSON_COLUMNS = {"metadata": pa.large_string()}  # null where there is none
+PROBLEM_SCHEMA = pa.schema(PLAIN_COLUMNS | JSON_COLUMNS | TEST_COLUMNS)
 SOLUTION_SCHEMA = pa.schema({"code": _TEXTS, "correct": pa.list_(pa.bool_()), "verdict": pa.list_(pa.string())})
 PLACES = ("problem_batch", "problem_row", "solution_batch", "solution_row")
 INDEX_SCHEMA = pa.schema(

@@ -4,8 +4,9 @@ Plain values only; nothing here reads files or knows how problems are stored. A 
 private tests: what may be shown to the model is `description` and `public_tests`, nothing else.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Problem:
     name: str = ""  # the source's own name, from which `id` was made
     source: str = ""  # "codeforces", "atcoder", ...; "" = unknown
     difficulty: str = ""  # "easy" ... "hardest", or a letter as on Codeforces; "" = unknown
+    checker: str | None = None  # Python source of check(input, output, expected) -> bool; None = outputs are compared
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)  # JSON; what one kind of task needs
 
 
 @dataclass(frozen=True, slots=True)

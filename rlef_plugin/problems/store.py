@@ -92,8 +92,10 @@ class ProblemStore:
         batch, row = self._row(self._problems, problem_id, "problem")
         plain = {name: batch.column(name)[row].as_py() for name in PLAIN_COLUMNS}
         texts = {name: batch.column(name)[row].as_py() for name in TEST_COLUMNS}
+        metadata = batch.column("metadata")[row].as_py()
         return Problem(
             **plain,
+            metadata=json.loads(metadata) if metadata else {},
             public_tests=tuple(map(TestCase, texts["public_inputs"], texts["public_outputs"])),
             private_tests=tuple(map(TestCase, texts["private_inputs"], texts["private_outputs"])),
         )

@@ -155,11 +155,12 @@ class _BatchWriter:
 def fingerprint(problem: Problem) -> str:
     """Of all that matters to a program: id, name and split left out, order of the tests kept."""
     content = asdict(replace(problem, id="", name="", split=""))
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _problem_row(problem: Problem) -> dict[str, Any]:
     row = {name: getattr(problem, name) for name in PLAIN_COLUMNS}
+    row["metadata"] = json.dumps(problem.metadata) if problem.metadata else None
     for kind, tests in (("public", problem.public_tests), ("private", problem.private_tests)):
         row |= _columns(kind, tests)
     return row
