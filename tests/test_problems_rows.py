@@ -142,6 +142,16 @@ def test_a_users_own_row_needs_three_keys(tmp_path: Path) -> None:
     assert (problem.time_limit_s, problem.memory_limit_mb, problem.split) == (2.0, 64, "valid")
 
 
+def test_checker_and_metadata_are_kept(tmp_path: Path) -> None:
+    checker = "def check(input, output, expected):\n    return True\n"
+    rows = [row("a", checker=checker, metadata={"n": [1]}), row("b", checker="", metadata='{"n": [1]}'), row("c")]
+    rows = [one | {"description": "Add."} for one in rows]
+    store, report = build(tmp_path, rows)
+    assert [store[id_].checker for id_ in "abc"] == [checker, None, None]
+    assert [store[id_].metadata for id_ in "abc"] == [{"n": [1]}, {"n": [1]}, {}]
+    assert report.duplicates == []  # they differ in what decides
+
+
 def test_split_of_the_row_wins_over_the_files_name(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "validation.jsonl", [row("a"), row("b", split="train")])
     store, _ = build(tmp_path, read_rows(source))
@@ -191,6 +201,13 @@ MALFORMED = [
         {"incorrect_solutions": {"language": [3], "solution": ["x"], "verdict": ["bad"]}},
         "incorrect_solutions.verdict[0] is str 'bad', not one of wrong_output, ",
     ),
+    ({"checker": "def check(:"}, "checker is not Python"),
+    ({"checker": "check = None"}, "checker defines no function check"),
+    ({"checker": 1}, "checker is int 1, not text"),
+    ({"metadata": [1]}, "metadata is list [1], not an object"),
+    ({"metadata": "{"}, "metadata is not JSON"),
+    ({"metadata": "[1]"}, "metadata is list [1], not an object"),
+    ({"metadata": {"a": float("nan")}}, "metadata is not JSON"),
     ({"name": ["a"]}, "name is list ['a'], not text"),
 ]
 
