@@ -14,7 +14,8 @@ import runpy
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,12 @@ from typing import Any
 from rlef_plugin import config as settings
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
-from rlef_plugin.openrlhf_ext import cpu_host, host_cli
+from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
 
 log = logging.getLogger("rlef")
 
 STOP_S = 4  # how long processes may take to end by themselves
 
-AGENT_FILE = Path(__file__).parent / "openrlhf_ext" / "agent.py"
 HOST_VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
 OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use instead
     "train.agent_func_path": "--env names the environment",
@@ -192,16 +192,23 @@ def preflight(plan: Plan) -> None:
 
 def run(plan: Plan) -> None:
     """Start Ray, put our classes in place and run the host's CLI in this process, as `__main__`."""
-    os.environ[settings.VARIABLE] = plan.config.to_json()
-    if plan.config.cpu_host:
+    with ray_running(plan.config):
+        log.info("importing the host (half a minute)")
+        _run_host(plan.host_flags)
+
+
+@contextmanager
+def ray_running(config: RlefConfig) -> Iterator[None]:
+    """Ray with our settings in the environment of all its processes; at the end, and on SIGTERM, all of it ends."""
+    os.environ[settings.VARIABLE] = config.to_json()
+    if config.cpu_host:
         log.warning("CPU host: for trying out and testing only; this is not how to train a model")
         os.environ.update(cpu_host.ENVIRONMENT)
         cpu_host.setup_worker()
     try:
-        _start_ray(plan.config)
+        _start_ray(config)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ray's own handler would skip the `finally` below
-        log.info("importing the host (half a minute)")
-        _run_host(plan.host_flags)
+        yield
     finally:
         _stop_ray()
 

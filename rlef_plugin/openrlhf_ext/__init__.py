@@ -7,7 +7,12 @@ critic.py      the turn-level critic
 trainer.py     the host's trainers with the above, rollouts.py what they keep and report
 remote.py      subclassing Ray actor classes
 cpu_host.py    the host without a GPU
+engines.py     vLLM engines for evaluation
 """
+
+from pathlib import Path
+
+AGENT_FILE = Path(__file__).with_name("agent.py")
 
 
 def install() -> None:

@@ -1,0 +1,94 @@
+"""What one evaluation is: written to eval.json beside its rollouts, and compared with it when it goes on.
+
+Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model, problems,
+episode and sampling. What only decides how much or how fast (rollouts a problem, number of problems, engines, judge)
+may change.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.errors import UsageError
+
+FILE = "eval.json"
+FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
+FREE_OF_CONFIG = ("judge", "cpu_host", "run_dir", "rollouts_every", "dump_batches_every")
+PRESETS: dict[str, dict[str, Any]] = {  # PAPER.md section 6
+    "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
+    "10@100": {"temperature": 1.0, "top_p": 0.95, "rollouts": 200},
+}
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """Lengths are in tokens; `max_len` bounds a whole episode, `max_new_tokens` one response."""
+
+    model: str  # folder or hub id; with `url`, the name the server knows
+    config: RlefConfig  # environment, episode, stores, judge
+    url: str = ""  # of an OpenAI-compatible server, up to and with /v1; "" = vLLM in this process's Ray
+    split: str = "valid"
+    problems: int = 0  # the first so many of the split; 0 = all
+    rollouts: int = 20  # a problem
+    temperature: float = 0.2
+    top_p: float = 0.95
+    seed: int = 0
+    max_len: int = 8192
+    max_new_tokens: int = 1024
+    engines: int = 1
+    in_flight: int = 64  # episodes at once, an engine
+
+    def __post_init__(self) -> None:
+        for key in ("rollouts", "max_len", "max_new_tokens", "engines", "in_flight"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} is {getattr(self, key)}, but must be at least 1")
+        if not 0 <= self.temperature or not 0 < self.top_p <= 1:
+            raise UsageError(
+                f"temperature={self.temperature} and top_p={self.top_p}: the first must not be negative, "
+                "the second must be in (0, 1]"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What two processes must agree on to write into one folder; flat, as eval.json keeps it."""
+        values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "config")}
+        config = {key: value for key, value in asdict(self.config).items() if key not in FREE_OF_CONFIG}
+        return json.loads(json.dumps({**values, **config, **{"served": bool(self.url)}}))
+
+    def write(self, folder: Path, extra: dict[str, Any]) -> None:
+        """Keep the settings, `extra` facts (versions, fingerprints of the stores) among them.
+
+        Raises:
+            UsageError: the folder holds another evaluation.
+        """
+        now = {**self.identity(), **extra}
+        path = folder / FILE
+        if path.is_file():
+            before = json.loads(path.read_text())
+            differs = next((key for key in now if before.get(key) != now[key]), None)
+            if differs:
+                raise UsageError(
+                    f"{folder} holds an evaluation with {differs}={before.get(differs)!r}, not {now[differs]!r}: "
+                    "choose another folder with --out, or ask for the same"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """eval.json of a folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no {FILE}: name the folder that `rlef eval --out` wrote")
+    return dict(json.loads(path.read_text()))
+
+
+def with_preset(settings: EvalSettings, preset: str) -> EvalSettings:
+    if preset not in PRESETS:
+        raise UsageError(f"--preset {preset}: choose one of {', '.join(PRESETS)}")
+    return replace(settings, **PRESETS[preset])

@@ -1,0 +1,79 @@
+"""vLLM engines for evaluation: the host's own rollout actors, with the executor of training inside.
+
+    rlef eval -> Ray -> the host's `create_vllm_engines` -> actor: executor (environment, judge) + vLLM -> rollouts
+
+One actor an engine, so several are data parallel; all rollouts of a problem go to one engine, whose prefix cache then
+holds the problem. Each rollout has a seed of its own, so what is sampled does not depend on what else is in flight,
+up to the engine's arithmetic. Sampled token ids are not kept: an evaluation reads text.
+"""
+
+from typing import Any
+
+import ray
+from openrlhf.trainer.ray import vllm_engine
+from vllm import SamplingParams
+
+from rlef_plugin.evaluation.play import rollout_of, seed_of
+from rlef_plugin.evaluation.rollouts import Rollout
+from rlef_plugin.evaluation.settings import EvalSettings
+from rlef_plugin.openrlhf_ext import AGENT_FILE
+from rlef_plugin.openrlhf_ext.remote import original_class
+
+
+class EvaluationEngine(original_class(vllm_engine.RolloutRayActor)):  # type: ignore[misc]
+    """One engine and its executor; plays many episodes at once."""
+
+    async def play(self, problem_id: str, index: int, settings: EvalSettings) -> Rollout:
+        sampling = SamplingParams(
+            temperature=settings.temperature,
+            top_p=settings.top_p if settings.temperature else 1.0,
+            max_tokens=settings.max_new_tokens,
+            min_tokens=1,
+            skip_special_tokens=False,  # as in training
+            seed=seed_of(settings.seed, problem_id, index),
+        )
+        episode = await self.executor.play(problem_id, sampling, settings.max_len, self._tokenizer(), self)
+        lengths = [end - start for start, end in episode.action_ranges]
+        return rollout_of(problem_id, index, episode.steps, episode.texts, lengths, episode.generate_s)
+
+    def _tokenizer(self) -> Any:
+        if not hasattr(self, "tokenizer"):
+            from transformers import AutoTokenizer
+
+            self.tokenizer = AutoTokenizer.from_pretrained(self.kwargs["model"], trust_remote_code=True)
+        return self.tokenizer
+
+
+class EnginePlayer:
+    """All engines of an evaluation; made in a process where Ray runs with our settings (`launcher.ray_running`)."""
+
+    def __init__(self, settings: EvalSettings) -> None:
+        self.settings = settings
+        self.in_flight = settings.in_flight * settings.engines
+        self.playing = [0] * settings.engines
+        self.engine_of: dict[str, int] = {}
+        vllm_engine.RolloutRayActor = ray.remote(EvaluationEngine)
+        self.engines = vllm_engine.create_vllm_engines(
+            num_engines=settings.engines,
+            tensor_parallel_size=1,
+            pretrain=settings.model,
+            seed=settings.seed,
+            full_determinism=False,
+            enable_prefix_caching=True,
+            enforce_eager=settings.config.cpu_host,
+            max_model_len=settings.max_len,
+            gpu_memory_utilization=0.3 if settings.config.cpu_host else 0.9,
+            agent_func_path=str(AGENT_FILE),
+        )
+        ray.get([engine.get_num_unfinished_requests.remote() for engine in self.engines])  # until they have started
+
+    async def play(self, problem_id: str, index: int) -> Rollout:
+        engine = self.engine_of.setdefault(problem_id, min(range(len(self.engines)), key=self.playing.__getitem__))
+        self.playing[engine] += 1
+        try:
+            return await self.engines[engine].play.remote(problem_id, index, self.settings)
+        finally:
+            self.playing[engine] -= 1
+
+    async def close(self) -> None:
+        """Ray's end ends the engines (`launcher.ray_running`)."""
