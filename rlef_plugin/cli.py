@@ -2,12 +2,14 @@
 
 import typer
 
-from rlef_plugin.commands import data, training
+from rlef_plugin.commands import data, evaluation, training
 from rlef_plugin.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (training.train, training.demo, training.doctor):
     app.command()(command)
+app.command("eval")(evaluation.evaluate)
+app.command()(evaluation.score)
 app.add_typer(data.app, name="data")
 
 

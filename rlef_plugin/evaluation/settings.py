@@ -1,21 +1,25 @@
 """What one evaluation is: written to eval.json beside its rollouts, and compared with it when it goes on.
 
-Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model, problems,
-episode and sampling. What only decides how much or how fast (rollouts a problem, number of problems, engines, judge)
-may change.
+Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model, problems (by a
+digest of the store), episode and sampling. What only decides how much or how fast (rollouts a problem, number of
+problems, engines, judge) may change.
 """
 
+import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rlef_plugin import config
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
+from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
 FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
-FREE_OF_CONFIG = ("judge", "cpu_host", "run_dir", "rollouts_every", "dump_batches_every")
+FREE_OF_CONFIG = ("stores", "judge", "cpu_host", "run_dir", "rollouts_every", "dump_batches_every")
 PRESETS: dict[str, dict[str, Any]] = {  # PAPER.md section 6
     "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
     "10@100": {"temperature": 1.0, "top_p": 0.95, "rollouts": 200},
@@ -29,6 +33,7 @@ class EvalSettings:
     model: str  # folder or hub id; with `url`, the name the server knows
     config: RlefConfig  # environment, episode, stores, judge
     url: str = ""  # of an OpenAI-compatible server, up to and with /v1; "" = vLLM in this process's Ray
+    tokenizer: str = ""  # with `url`: folder or hub id of the model's tokenizer, to count feedback tokens by
     split: str = "valid"
     problems: int = 0  # the first so many of the split; 0 = all
     rollouts: int = 20  # a problem
@@ -53,8 +58,8 @@ class EvalSettings:
     def identity(self) -> dict[str, Any]:
         """What two processes must agree on to write into one folder; flat, as eval.json keeps it."""
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "config")}
-        config = {key: value for key, value in asdict(self.config).items() if key not in FREE_OF_CONFIG}
-        return json.loads(json.dumps({**values, **config, **{"served": bool(self.url)}}))
+        own = {key: value for key, value in asdict(self.config).items() if key not in FREE_OF_CONFIG}
+        return dict(json.loads(json.dumps({**values, **own, "served": bool(self.url)})))
 
     def write(self, folder: Path, extra: dict[str, Any]) -> None:
         """Keep the settings, `extra` facts (versions, fingerprints of the stores) among them.
@@ -86,6 +91,25 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder} holds no {FILE}: name the folder that `rlef eval --out` wrote")
     return dict(json.loads(path.read_text()))
+
+
+def config_of(env: str, store: Path, out: Path, overrides: Sequence[str]) -> RlefConfig:
+    """The plugin's settings of an evaluation; `overrides` like `rlef.feedback_tokens=300`.
+
+    Raises:
+        UsageError: an unknown key, with the nearest valid one, or a value it cannot have.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = host_cli.refuse  # type: ignore[method-assign]
+    config.add_flags(parser)
+    for item in overrides:
+        if "=" not in item:
+            raise UsageError(f"{item!r} is not key=value: write, for example, rlef.feedback_tokens=300")
+    own, unknown = parser.parse_known_args(["--env", env, *(f"--{item}" for item in overrides)])
+    if unknown:
+        known = [name for name, *_ in config.fields()]
+        raise UsageError(host_cli.unknown_key(unknown[0].removeprefix("--").partition("=")[0], known))
+    return config.from_flags(vars(own), (str(store.absolute()),), str(out.absolute()))
 
 
 def with_preset(settings: EvalSettings, preset: str) -> EvalSettings:

@@ -1,0 +1,63 @@
+"""`rlef eval` and `rlef score`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="A folder or hub id; with --url, the name the server knows.")],
+    store: Annotated[Path, typer.Option(help="A problem store.")],
+    out: Annotated[Path, typer.Option(help="Where rollouts and settings are kept; the same again goes on.")],
+    url: Annotated[str, typer.Option(help="An OpenAI-compatible server instead of vLLM here.")] = "",
+    tokenizer: Annotated[str, typer.Option(help="With --url: counts feedback tokens.")] = "",
+    split: Annotated[str, typer.Option()] = "valid",
+    env: Annotated[str, typer.Option(help="Import path of the environment.")] = "rlef_plugin.CodeContestsEnv",
+    preset: Annotated[str, typer.Option(help="1@3 or 10@100: temperature, top-p and rollouts as in the paper.")] = "",
+    turn_limit: Annotated[int, typer.Option(help="Responses an episode, at most.")] = 3,
+    rollouts: Annotated[int, typer.Option(help="Of each problem.")] = 20,
+    problems: Annotated[int, typer.Option(help="Only the first so many; 0 = all.")] = 0,
+    temperature: Annotated[float, typer.Option()] = 0.2,
+    top_p: Annotated[float, typer.Option()] = 0.95,
+    seed: Annotated[int, typer.Option()] = 0,
+    max_len: Annotated[int, typer.Option(help="Tokens of a whole episode.")] = 8192,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens of one response.")] = 1024,
+    engines: Annotated[int, typer.Option(help="vLLM engines, a GPU each.")] = 1,
+    in_flight: Annotated[int, typer.Option(help="Episodes at once, an engine.")] = 64,
+    cpu_host: Annotated[bool, typer.Option(help="Run vLLM on the CPU, for trying out.")] = False,
+    settings: Annotated[list[str] | None, typer.Argument(help="rlef.key=value, as in a recipe.")] = None,
+) -> None:
+    """Evaluate a model over several turns: n@k with intervals, every rollout kept."""
+    from rich.console import Console
+
+    from rlef_plugin.evaluation import run
+    from rlef_plugin.evaluation.settings import EvalSettings, config_of, with_preset
+
+    overrides = [f"rlef.turn_limit={turn_limit}", f"rlef.cpu_host={str(cpu_host).lower()}", *(settings or [])]
+    chosen = EvalSettings(
+        model=model,
+        url=url,
+        tokenizer=tokenizer,
+        config=config_of(env, store, out, overrides),
+        split=split,
+        problems=problems,
+        rollouts=rollouts,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        max_len=max_len,
+        max_new_tokens=max_new_tokens,
+        engines=engines,
+        in_flight=in_flight,
+    )
+    run.evaluate(with_preset(chosen, preset) if preset else chosen, out, Console())
+
+
+def score(out: Annotated[Path, typer.Argument(help="What `rlef eval --out` wrote.")]) -> None:
+    """Show an evaluation's table again, from its rollouts alone."""
+    from rich.console import Console
+
+    from rlef_plugin.evaluation import run
+
+    run.show(out, Console())

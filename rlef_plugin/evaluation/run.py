@@ -1,0 +1,133 @@
+"""One evaluation from a command's settings to its table: check, play what is missing, score.
+
+Everything that can be wrong is found before a model loads. A second call with the same settings plays only what is
+missing, and nothing at all where nothing is; more rollouts or problems may be asked for later.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation import rollouts as kept
+from rlef_plugin.evaluation import score
+from rlef_plugin.evaluation import settings as settings_file
+from rlef_plugin.evaluation.play import Key, Player, missing, play_all
+from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder
+from rlef_plugin.evaluation.settings import EvalSettings
+from rlef_plugin.problems import ProblemStore
+
+ROLLOUTS = "rollouts"  # folder in an evaluation's folder
+
+
+def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.Score]:
+    """Play and score.
+
+    Raises:
+        UsageError: one sentence about what to change; what was played is kept.
+    """
+    store = _only_store(settings)
+    problems = _problems(store, settings)
+    _check(settings)
+    settings.write(out, {"problems_digest": _digest(store, settings.split)})
+    folder = RolloutFolder(out / ROLLOUTS)
+    try:
+        keys = missing(problems, settings.rollouts, folder)
+        already = len(problems) * settings.rollouts - len(keys)
+        console.print(f"{len(problems)} problems x {settings.rollouts} rollouts; {already} are there already")
+        if keys:
+            _play(settings, keys, folder, console)
+    finally:
+        folder.close()
+    return show(out, console)
+
+
+def show(out: Path, console: Console) -> list[score.Score]:
+    """The table of an evaluation that was played before; needs no model."""
+    rows = score.table(kept.read(out / ROLLOUTS), settings_file.read(out))
+    table = Table("n@k", "turns", "solve rate %", "95% interval", "problems", title=str(out))
+    for row in rows:
+        interval = f"{100 * row.rate.low:.1f} to {100 * row.rate.high:.1f}"
+        table.add_row(row.name, str(row.turn_limit), f"{100 * row.rate.mean:.1f}", interval, str(row.rate.problems))
+    console.print(table)
+    return rows
+
+
+def _play(settings: EvalSettings, keys: list[Key], folder: RolloutFolder, console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("starting", total=len(keys))
+        solved = ended = 0
+
+        def keep(rollout: Rollout) -> None:
+            nonlocal solved, ended
+            folder.append(rollout)
+            solved, ended = solved + rollout.solved, ended + 1
+            progress.update(task, advance=1, description=f"solved {100 * solved / ended:.1f}%")
+
+        running, opened = _place(settings)
+        with running:
+            asyncio.run(_with_player(opened, keys, keep))
+
+
+async def _with_player(
+    opened: Callable[[], Awaitable[Player]], keys: list[Key], keep: Callable[[Rollout], None]
+) -> None:
+    player = await opened()
+    try:
+        await play_all(keys, player, keep)
+    finally:
+        await player.close()
+
+
+def _place(settings: EvalSettings) -> tuple[AbstractContextManager[Any], Callable[[], Awaitable[Player]]]:
+    """Where episodes are played: what must run around it, and how a player is made there."""
+    if settings.url:
+        from rlef_plugin.evaluation.server import open_player
+
+        return nullcontext(), lambda: open_player(settings)
+    from rlef_plugin import launcher
+
+    async def open_engines() -> Player:
+        from rlef_plugin.openrlhf_ext.engines import EnginePlayer
+
+        return EnginePlayer(settings)
+
+    return launcher.ray_running(settings.config), open_engines
+
+
+def _check(settings: EvalSettings) -> None:
+    from rlef_plugin import preflight
+
+    preflight.check_sandbox(settings.config)
+    if settings.url:
+        return
+    preflight.check_versions()
+    lengths = {"rollout.max_new_tokens": settings.max_new_tokens, "data.max_len": settings.max_len}
+    preflight.check_context(settings.config, {"actor.model_name_or_path": settings.model, **lengths})
+
+
+def _only_store(settings: EvalSettings) -> ProblemStore:
+    return ProblemStore.open(settings.config.stores[0])
+
+
+def _problems(store: ProblemStore, settings: EvalSettings) -> list[str]:
+    ids = store.ids(settings.split)
+    if not ids:
+        raise UsageError(f"{store.path} has no problem in split {settings.split!r}: choose another with --split")
+    return ids[: settings.problems or None]
+
+
+def _digest(store: ProblemStore, split: str) -> str:
+    """Of all problems of the split, so that a store that was built anew and differs is noticed."""
+    digest = hashlib.sha256()
+    for problem_id in sorted(store.ids(split)):
+        digest.update(f"{problem_id}\n{store.fingerprint(problem_id)}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""Episodes through any OpenAI-compatible server, by its chat completions: no host, no GPU on this side.
+
+The environment is the one of training; what differs from it is said here. The server applies its own chat template, so
+its tokens are not ours to check. A token budget is counted by `settings.tokenizer` where one is named, else taken to
+be a third of the characters. A server may ignore `seed`. A response that opens with the environment's own text
+(HumanEval+) needs a server that continues a last assistant message, as vLLM's does.
+
+A server that fails for a while, or limits the rate, is asked again for about five minutes, then the evaluation ends;
+the same command goes on from there.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rlef_plugin.env import load_environment
+from rlef_plugin.env.base import Step
+from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation.play import rollout_of, seed_of
+from rlef_plugin.evaluation.rollouts import Rollout
+from rlef_plugin.evaluation.settings import EvalSettings
+from rlef_plugin.judge import Judge, open_judge
+from rlef_plugin.problems import ProblemStores
+
+RETRIES = 40  # the client waits up to 8 s between two: about five minutes
+TIMEOUT_S = 600  # of one response
+SPARE_TOKENS = 48  # of a template around a feedback message, and of the shortest response worth asking for
+CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}  # vLLM's extension
+
+
+class ServerPlayer:
+    """Plays episodes against a server; `open_player` makes one and checks that the server answers."""
+
+    def __init__(self, settings: EvalSettings, client: Any, judge: Judge) -> None:
+        self.settings, self.client, self.judge = settings, client, judge
+        self.in_flight = settings.in_flight
+        self.problems = ProblemStores.open(settings.config.stores)
+        self.environment = load_environment(settings.config.env)
+        self.count_tokens = _counter(settings.tokenizer)
+
+    async def play(self, problem_id: str, index: int) -> Rollout:
+        env = self.environment(self.problems, self.judge, self.settings.config.episode, self.count_tokens)
+        texts = [await env.reset(problem_id)]
+        seed = seed_of(self.settings.seed, problem_id, index)
+        steps: list[Step] = []
+        tokens: list[int] = []
+        seconds: list[float] = []
+        while not steps or not steps[-1].done:
+            started = time.monotonic()
+            text, written, context = await self._respond(texts, env.prefill, seed + len(steps))
+            seconds.append(time.monotonic() - started)
+            tokens.append(written)
+            needed = self.settings.config.episode.feedback_tokens + SPARE_TOKENS
+            steps.append(await env.step(text, last=context + needed > self.settings.max_len))
+            texts += [text] if steps[-1].done else [text, steps[-1].observation]
+        return rollout_of(problem_id, index, steps, texts, tokens, seconds)
+
+    async def _respond(self, texts: list[str], prefill: str, seed: int) -> tuple[str, int, int]:
+        """(response, its tokens, tokens of the whole conversation after it)."""
+        import openai
+
+        messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+        messages += [{"role": "assistant", "content": prefill}] if prefill else []
+        try:
+            answer = await self.client.chat.completions.create(
+                model=self.settings.model,
+                messages=messages,
+                temperature=self.settings.temperature,
+                top_p=self.settings.top_p,
+                max_tokens=self.settings.max_new_tokens,
+                seed=seed,
+                extra_body=CONTINUE if prefill else None,
+            )
+        except openai.OpenAIError as error:
+            raise UsageError(
+                f"the server at {self.settings.url} failed for minutes ({_sentence(error)}): what was played is "
+                "kept, and the same command goes on from there"
+            ) from None
+        text = answer.choices[0].message.content or ""
+        usage = answer.usage
+        written = usage.completion_tokens if usage else self.count_tokens(text)
+        return text, written, usage.total_tokens if usage else sum(map(self.count_tokens, [*texts, text]))
+
+    async def close(self) -> None:
+        await self.client.close()
+        await self.judge.close()
+
+
+async def open_player(settings: EvalSettings) -> ServerPlayer:
+    """Check the server, then start the judge.
+
+    Raises:
+        UsageError: the client is not installed, nothing answers at the URL, or it does not serve the model.
+    """
+    try:
+        import openai
+    except ImportError:
+        raise UsageError("--url needs the package openai, which is not installed: pip install openai") from None
+    key = os.environ.get("OPENAI_API_KEY", "none")
+    client = openai.AsyncOpenAI(base_url=settings.url, api_key=key, max_retries=RETRIES, timeout=TIMEOUT_S)
+    try:
+        served = [model.id async for model in client.with_options(max_retries=1, timeout=30).models.list()]
+    except openai.OpenAIError as error:
+        raise UsageError(
+            f"no OpenAI-compatible server answers at {settings.url} ({_sentence(error)}): start it, or change --url "
+            "(it usually ends in /v1)"
+        ) from None
+    if settings.model not in served:
+        raise UsageError(
+            f"the server at {settings.url} serves {', '.join(served)}, not {settings.model!r}: set --model"
+        )
+    return ServerPlayer(settings, client, await open_judge(settings.config.judge))
+
+
+def _counter(tokenizer: str) -> Callable[[str], int]:
+    if not tokenizer:
+        return lambda text: math.ceil(len(text) / 3)
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    return lambda text: len(loaded.encode(text, add_special_tokens=False))
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")
