@@ -6,8 +6,9 @@
 
 The episode ends when all public tests pass (`early_stop`), at the turn limit, or when the caller says `last=True`
 because its context is full. Only then are the private tests run, and they decide `solved`. Nothing of a private test
-ever enters an observation or an exception of this package. A bad program is a verdict; a broken judge is a
-SandboxError, which passes through unchanged and leaves the episode as it was before the step.
+ever enters an observation or an exception of this package, but for `rlef.feedback: private`. A bad program is a
+verdict; a broken judge is a SandboxError, which passes through unchanged and leaves the episode as it was before the
+step. What `rlef.feedback` puts between the responses (modes.py) holds for subclasses too.
 
 Your own task is a subclass; two methods are enough, and everything above is kept:
 
@@ -30,7 +31,6 @@ episode and is not safe for concurrent steps; many instances may share one judge
 
 from __future__ import annotations
 
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -38,10 +38,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rlef_plugin.env.code import Extraction, extract_code, invalid_syntax
+from rlef_plugin.env.modes import Judged, first_failures, judged_problem, of_another_problem, verdict_labels
 from rlef_plugin.env.reward import turn_reward
+from rlef_plugin.env.settings import EnvConfig
+from rlef_plugin.env.templates import load_prompts
 from rlef_plugin.env.traces import clean_syntax_error
 from rlef_plugin.errors import UsageError
-from rlef_plugin.judge.verdicts import Limits, ProgramResult, Verdict
+from rlef_plugin.judge.verdicts import Limits, ProgramResult, TestResult, Verdict
 from rlef_plugin.problems.records import Problem, TestCase
 
 if TYPE_CHECKING:
@@ -52,28 +55,6 @@ class ProblemLookup(Protocol):
     """Anything that finds a problem by its id and raises, naming the id, if there is none."""
 
     def __getitem__(self, problem_id: str, /) -> Problem: ...
-
-
-@dataclass(frozen=True, slots=True)
-class EnvConfig:
-    """What of an episode can be chosen. The names are those of the recipe's `rlef:` block."""
-
-    turn_limit: int = 3
-    feedback_tokens: int = 512  # budget of one feedback message
-    invalid_code_reward: float = -0.2  # a response without valid code that is not the last
-    early_stop: bool = True  # end as soon as all public tests pass
-    time_limit_s: float = 10.0  # CPU time a test, where the problem sets none
-    memory_limit_mb: int = 1024  # a test, where the problem sets none
-    prompts: str = ""  # folder with files that replace those of rlef_plugin/env/prompts; "" = none
-
-    def __post_init__(self) -> None:
-        for key in ("turn_limit", "feedback_tokens", "time_limit_s", "memory_limit_mb"):
-            if not getattr(self, key) > 0:
-                raise UsageError(f"rlef.{key} is {getattr(self, key)!r}, but it must be greater than 0.")
-        if not math.isfinite(self.invalid_code_reward):
-            raise UsageError(
-                f"rlef.invalid_code_reward is {self.invalid_code_reward}, but it must be a finite number."
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +71,7 @@ class Step:
     code: str | None  # the program that was judged; None if the response held no valid code
     cpu_s: float = 0.0  # CPU time of the slowest test that was run
     memory_mb: float = 0.0  # peak memory of the largest
+    run_s: float = 0.0  # wall time of all tests that were run, one after the other; the rest of judge_s is waiting
 
 
 class Environment(ABC):
@@ -108,6 +90,7 @@ class Environment(ABC):
         self._problem: Problem | None = None
         self._turn = 0
         self._done = False
+        self._judge_s = 0.0
 
     # --- Override these ---
 
@@ -121,6 +104,14 @@ class Environment(ABC):
 
         `result` is that of the public tests, in their order; None if the response held no valid code (`code.reason`).
         """
+
+    def invitation(self) -> str:
+        """The user message with `rlef.feedback: none`: it says nothing about the response."""
+        return load_prompts(self.config.prompts).fill("try_again")
+
+    def verdict_message(self, verdicts: str) -> str:
+        """The user message with `rlef.feedback: verdict_only`, such as "wrong output, timeout"."""
+        return load_prompts(self.config.prompts).fill("verdict_only", verdicts=verdicts)
 
     def program(self, response: str) -> Extraction:
         """The program in a response."""
@@ -164,40 +155,56 @@ class Environment(ABC):
         if self._problem is None or self._done:
             raise RuntimeError("step() called outside an episode: call reset() first, and no step() after done.")
         final = last or self._turn + 1 >= self.config.turn_limit
-        step = await self._attempt(self._problem, self.program(response), final)
+        step = await self._attempt(self._problem, response, self.program(response), final)
         self._turn, self._done = self._turn + 1, step.done
         return step
 
-    async def _attempt(self, problem: Problem, code: Extraction, final: bool) -> Step:
-        """Public tests, then either feedback or the private tests and the end."""
-        started = time.perf_counter()
-        code, public = await self._run_public(problem, code, final)
-        verdict = Verdict.INVALID_CODE if public is None else public.verdict
-        public_passed = verdict == Verdict.ACCEPTED
-        done = final or (public_passed and self.config.early_stop)
-        tests = public.tests if public else ()
-        if done and public_passed and code.code is not None and problem.private_tests:
-            private = await self.run_tests(problem, code.code, problem.private_tests, stop=True)
-            verdict, tests = private.verdict, tests + private.tests
-        judge_s = time.perf_counter() - started
+    async def _attempt(self, problem: Problem, response: str, code: Extraction, final: bool) -> Step:
+        """The tests that feedback speaks of, then either feedback or the other tests and the end."""
+        self._judge_s = 0.0
+        shown = judged_problem(problem, self.config.feedback)
+        code, result = await self._run_public(shown, code, final)
+        verdict = Verdict.INVALID_CODE if result is None else result.verdict
+        done = final or (verdict == Verdict.ACCEPTED and self.config.stops_early)
+        tests = result.tests if result else ()
+        public = tests[: len(problem.public_tests)]
+        if done and code.code is not None and shown.private_tests and (verdict == Verdict.ACCEPTED or self._fraction):
+            private = await self._run(shown, code.code, shown.private_tests, stop=not self._fraction)
+            verdict, tests = private.verdict if verdict == Verdict.ACCEPTED else verdict, tests + private.tests
         solved = done and verdict == Verdict.ACCEPTED
         return Step(
-            observation="" if done else self.feedback(problem, code, public),
+            observation="" if done else await self._observation(Judged(shown, code, result), response),
             reward=turn_reward(
                 final=done,
                 valid_code=code.code is not None,
                 solved=solved,
                 invalid_code_reward=self.config.invalid_code_reward,
+                passed=_passed(tests, problem) if self._fraction else None,
             ),
             done=done,
             verdict=verdict,
-            public_passed=public_passed,
+            public_passed=result is not None and (result.accepted or _all_passed(public, problem.public_tests)),
             solved=solved,
-            judge_s=judge_s,
+            judge_s=self._judge_s,
             code=code.code,
             cpu_s=max((test.cpu_s for test in tests), default=0.0),
             memory_mb=max((test.peak_memory_mb for test in tests), default=0.0),
+            run_s=sum(test.wall_s for test in tests),
         )
+
+    async def _observation(self, judged: Judged, response: str) -> str:
+        """The next user message, by `rlef.feedback`; modes.py says what each is."""
+        mode = self.config.feedback
+        if mode == "none":
+            return self.invitation()
+        if mode == "verdict_only":
+            return self.verdict_message(verdict_labels(judged.result))
+        if mode == "random":
+            seed = f"{self.config.feedback_seed}\n{self._turn}\n{judged.problem.id}\n{response}"
+            other = await of_another_problem(self.problems, judged.problem, seed, self._run_whole)
+            return self.feedback(other.problem, other.code, other.result) if other else self.invitation()
+        shown = first_failures(judged) if mode == "private" else judged
+        return self.feedback(shown.problem, shown.code, shown.result)
 
     async def _run_public(
         self, problem: Problem, code: Extraction, final: bool
@@ -205,7 +212,31 @@ class Environment(ABC):
         """The result of the public tests, all of them if feedback may follow; None for a program that is not valid."""
         if code.code is None:
             return code, None
-        result = await self.run_tests(problem, code.code, problem.public_tests, stop=final)
+        result = await self._run(problem, code.code, problem.public_tests, stop=final and not self._fraction)
         if result.verdict == Verdict.INVALID_CODE:  # this process merely parses; only the jail compiles
             return invalid_syntax(clean_syntax_error(result.error, code.code)), None
         return code, result
+
+    async def _run_whole(self, problem: Problem, code: str) -> ProgramResult:
+        return await self._run(problem, code, problem.public_tests, stop=False)
+
+    async def _run(self, problem: Problem, code: str, tests: Sequence[TestCase], *, stop: bool) -> ProgramResult:
+        """`run_tests`, with the time waited for it."""
+        started = time.perf_counter()
+        result = await self.run_tests(problem, code, tests, stop=stop)
+        self._judge_s += time.perf_counter() - started
+        return result
+
+    @property
+    def _fraction(self) -> bool:
+        return self.config.reward == "fraction"
+
+
+def _all_passed(results: Sequence[TestResult], tests: Sequence[TestCase]) -> bool:
+    return len(results) == len(tests) and all(one.verdict == Verdict.ACCEPTED for one in results)
+
+
+def _passed(results: Sequence[TestResult], problem: Problem) -> float:
+    """The fraction of all tests of the problem that passed; a test that was not run did not."""
+    passed = sum(one.verdict == Verdict.ACCEPTED for one in results)
+    return passed / (len(problem.public_tests) + len(problem.private_tests))

@@ -51,6 +51,8 @@ class FeedbackWriter:
             "feedback.txt": self._message([], 0, int(_PLACES)),
             "invalid_code.txt": prompts.fill("invalid_code", reason=""),
             "public_passed.txt": prompts.fill("public_passed"),
+            "try_again.txt": prompts.fill("try_again"),
+            "verdict_only.txt": prompts.fill("verdict_only", verdicts=", ".join(one.label for one in _TEMPLATES)),
         }
         for name, text in bare.items():
             if (need := count_tokens(text)) > budget:

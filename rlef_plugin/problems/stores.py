@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlef_plugin.problems.errors import StoreError, no_problem
-from rlef_plugin.problems.records import Problem
+from rlef_plugin.problems.records import Problem, Solution
 from rlef_plugin.problems.store import ProblemStore
 
 
@@ -14,6 +14,7 @@ class ProblemStores:
     def __init__(self, stores: list[ProblemStore]) -> None:
         self.stores = stores
         self._store_of: dict[str, ProblemStore] = {}
+        self._ids_of: dict[str, list[str]] = {}
         for store in stores:
             for problem_id in store:
                 known = self._store_of.setdefault(problem_id, store)
@@ -45,3 +46,21 @@ class ProblemStores:
         if problem_id not in self._store_of:
             raise no_problem(problem_id, self._store_of, [store.path for store in self.stores])
         return self._store_of[problem_id][problem_id]
+
+    def ids(self, split: str) -> list[str]:
+        """Ids of one split, of all stores that have it; the same list every time."""
+        if split not in self._ids_of:
+            self._ids_of[split] = [
+                problem_id
+                for store in self.stores
+                if split in store.splits
+                for problem_id in store.ids(split)
+                if self._store_of[problem_id] is store
+            ]
+        return self._ids_of[split]
+
+    def solutions(self, problem_id: str) -> list[Solution]:
+        """Stored programs, correct ones first."""
+        if problem_id not in self._store_of:
+            raise no_problem(problem_id, self._store_of, [store.path for store in self.stores])
+        return self._store_of[problem_id].solutions(problem_id)
