@@ -14,13 +14,16 @@ import json
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlef_plugin.env.base import EnvConfig
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import JudgeConfig
+
+TurnKl = Literal["geometric_mean", "sum"]
+KL_FLAG = "algo.kl.estimator"  # the host's flag; with two more choices another spelling of rlef.kl
 
 VARIABLE = "RLEF_CONFIG"
 PREFIX = "rlef."
@@ -34,7 +37,8 @@ class RlefConfig:
     env: str = "rlef_plugin.CodeContestsEnv"  # import path of an Environment subclass; the flag is --env
     stores: tuple[str, ...] = ()  # problem stores, from --data.prompt_dataset and --eval.dataset; not a flag
     advantage_estimator: str = "turn"  # the host's flag --algo.advantage.estimator, as the user wrote it
-    kl_estimator: str = "geometric_mean"  # the host's flag --algo.kl.estimator, as the user wrote it
+    kl_estimator: str = "geometric_mean"  # the host's flag --algo.kl.estimator; geometric_mean and sum stand for `kl`
+    kl: TurnKl = "geometric_mean"  # the KL of a turn: mean over its tokens (paper) or their sum
     value: Literal["turn", "token"] = "turn"  # what the critic values: the prompt of a turn (paper) or each token
     whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened; [D] PAPER.md section 3
     rollouts_every: int = 10  # keep every Nth step's episodes as JSONL in run_dir/rollouts; 0 = none
@@ -104,6 +108,10 @@ def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: s
     }
     own = {path[0]: value for path, value in chosen.items() if len(path) == 1}
     episode = EnvConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "episode"})
+    if arguments.get("rlef.early_stop") and episode.feedback == "none":
+        raise UsageError(
+            "rlef.early_stop=true and rlef.feedback=none exclude each other: stopping tells that it passed"
+        )
     try:
         judge = JudgeConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "judge"})
     except ValueError as error:
@@ -112,6 +120,36 @@ def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: s
     if arguments["env"]:
         own["env"] = arguments["env"]
     return RlefConfig(**own, stores=stores, episode=episode, judge=judge)
+
+
+def with_host_flags(
+    config: RlefConfig, chosen_kl: str | None, arguments: Mapping[str, Any], flags: Iterable[str]
+) -> RlefConfig:
+    """The settings with the host's estimators; `chosen_kl` is rlef.kl if it was given, `flags` the host's as written.
+
+    Raises:
+        UsageError: rlef.kl and the host's flag contradict each other, or a turn's KL was chosen and is not used.
+    """
+    theirs, estimator = arguments[KL_FLAG], arguments["algo.advantage.estimator"]
+    written = any(flag.partition("=")[0] == f"--{KL_FLAG}" for flag in flags)
+    of_a_turn = theirs in typing.get_args(TurnKl)
+    chosen = f"rlef.kl={chosen_kl}" if chosen_kl else f"{KL_FLAG}={theirs}" if written and of_a_turn else ""
+    if chosen_kl and written and theirs != chosen_kl:
+        raise UsageError(f"{chosen} and {KL_FLAG}={theirs} contradict each other: keep one")
+    if chosen and estimator != "turn":
+        raise UsageError(
+            f"{chosen} needs algo.advantage.estimator=turn, not {estimator}: the host's estimators take a KL a token; "
+            f"use k1 in {KL_FLAG} instead"
+        )
+    if chosen and arguments["algo.kl.use_loss"]:
+        raise UsageError(
+            f"{chosen} is the KL in a turn's reward, but algo.kl.use_loss=True puts a KL a token in the loss instead: "
+            f"drop one, or set {KL_FLAG} to k1, k2 or k3"
+        )
+    kl = chosen_kl or (theirs if of_a_turn else config.kl)
+    return dataclasses.replace(
+        config, advantage_estimator=estimator, kl_estimator=kl if of_a_turn else theirs, kl=typing.cast(TurnKl, kl)
+    )
 
 
 def _converter(kind: type) -> Any:

@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ PER_EPISODE = (
     "reward.overlong_buffer_len",
     "reward.stop_properly_penalty_coef",
 )  # change a reward of the whole episode
+NOT_FOR_TURNS = (  # host flags, their defaults, and what to use instead with algo.advantage.estimator=turn
+    ("algo.advantage.no_std_norm", False, "use rlef.whiten"),
+    ("reward.clip_range", (-10, 10), "drop it"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,7 @@ def make_plan(flags: Sequence[str]) -> Plan:
     named = (arguments["data.prompt_dataset"], arguments["eval.dataset"])
     stores = tuple(dict.fromkeys(_absolute(path) for path in named if path))
     config = settings.from_flags(vars(own), stores, run_dir=_absolute(f"{arguments['ckpt.output_dir']}/rlef"))
-    config = replace(
-        config,
-        advantage_estimator=arguments["algo.advantage.estimator"],
-        kl_estimator=arguments["algo.kl.estimator"],
-    )
+    config = settings.with_host_flags(config, vars(own)["rlef.kl"], arguments, theirs)
     _refuse_settings(config, arguments)
     host_flags = [*host_cli.for_host(theirs), *_flags_we_set(arguments)]
     host_cli.check(host_flags)
@@ -137,6 +137,12 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
             f"algo.kl.estimator={config.kl_estimator} needs algo.advantage.estimator=turn, not "
             f"{config.advantage_estimator}: the host's estimators take a KL a token; use k1"
         )
+    _refuse_what_is_not_used(config, arguments)
+    if config.episode.feedback == "private":
+        raise UsageError(
+            "rlef.feedback=private shows private tests to the model, and training on them would leak them into it: "
+            "use it in `rlef eval` only"
+        )
     for key in PER_EPISODE:
         if turns and arguments[key] is not None:
             raise UsageError(f"{key}={arguments[key]} changes the reward of a whole episode, not of a turn: drop it")
@@ -155,6 +161,22 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
         for key, value in cpu_host.REQUIRED_FLAGS.items():
             if arguments[key] != value:
                 raise UsageError(f"{key}={arguments[key]!r} does not run on the CPU host: set {key}={value!r}")
+
+
+def _refuse_what_is_not_used(config: RlefConfig, arguments: dict[str, Any]) -> None:
+    """Settings of the other kind of estimator, whose effect a user would look for in vain."""
+    if config.advantage_estimator == "turn":
+        for key, default, instead in NOT_FOR_TURNS:
+            value = tuple(arguments[key]) if isinstance(arguments[key], list) else arguments[key]
+            if value != default:
+                raise UsageError(f"{key}={value} has no effect with algo.advantage.estimator=turn: {instead}")
+    else:
+        for key, chosen in (("value", config.value), ("whiten", config.whiten)):
+            if chosen != "turn":
+                raise UsageError(
+                    f"rlef.{key}={chosen} needs algo.advantage.estimator=turn, not {config.advantage_estimator}: "
+                    "drop it, or use that estimator"
+                )
 
 
 def _absolute(path: str) -> str:
@@ -183,9 +205,10 @@ def preflight(plan: Plan) -> None:
     Raises:
         UsageError: one sentence with the value, the cause and what to change.
     """
-    from rlef_plugin.preflight import check_context, check_sandbox, check_versions
+    from rlef_plugin.preflight import check_context, check_feedback, check_sandbox, check_versions
 
     check_versions()
+    check_feedback(plan.config, plan.arguments)
     check_sandbox(plan.config)
     check_context(plan.config, plan.arguments)
 

@@ -39,6 +39,19 @@ def check_sandbox(config: RlefConfig) -> None:
         raise UsageError(f"programs cannot be run here: {error}") from None
 
 
+def check_feedback(config: RlefConfig, arguments: dict[str, Any]) -> None:
+    """With random feedback, that each split trained or evaluated on has incorrect programs to run."""
+    from rlef_plugin.env.modes import check_solutions
+    from rlef_plugin.problems import ProblemStores
+
+    if config.episode.feedback != "random":
+        return
+    stores = ProblemStores.open(config.stores)
+    for dataset, split in (("data.prompt_dataset", "data.prompt_split"), ("eval.dataset", "eval.split")):
+        if arguments[dataset]:
+            check_solutions(stores, arguments[split])
+
+
 def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
     """The tokenizer's chat template, and that episodes of these problems fit the context."""
     from rlef_plugin.env import Dialog, check_fits, load_environment

@@ -15,6 +15,7 @@ from rlef_plugin.judge.verdicts import JudgeConfig
 
 # Written out by hand, so that a renamed field is noticed here before it is noticed in somebody's recipe.
 FLAGS = {
+    "rlef.kl": "sum",
     "rlef.value": "token",
     "rlef.whiten": "none",
     "rlef.rollouts_every": "7",
@@ -28,6 +29,9 @@ FLAGS = {
     "rlef.time_limit_s": "2.5",
     "rlef.memory_limit_mb": "256",
     "rlef.prompts": "my/prompts",
+    "rlef.feedback": "random",
+    "rlef.feedback_seed": "7",
+    "rlef.reward": "fraction",
     "rlef.judge.workers": "4",
     "rlef.judge.backend": "local",
     "rlef.judge.strict_exit": "false",
@@ -38,13 +42,14 @@ FLAGS = {
 ALL_CHANGED = RlefConfig(
     env="pkg.Env",
     stores=("/a", "/b"),
+    kl="sum",
     value="token",
     whiten="none",
     rollouts_every=7,
     dump_batches_every=3,
     run_dir="/runs/a b",
     cpu_host=True,
-    episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts"),
+    episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts", "random", 7, "fraction"),
     judge=JudgeConfig(4, "local", False, True, 100, "/opt/nsjail"),
 )
 
@@ -111,6 +116,7 @@ def test_run_dir_follows_the_output_unless_it_is_given() -> None:
 def test_the_defaults_are_the_papers() -> None:
     config = RlefConfig()
     assert (config.advantage_estimator, config.kl_estimator, config.value) == ("turn", "geometric_mean", "turn")
+    assert (config.kl, config.episode.feedback, config.episode.reward) == ("geometric_mean", "public", "binary")
     assert (config.episode.turn_limit, config.episode.invalid_code_reward, config.episode.early_stop) == (
         3,
         -0.2,
@@ -156,6 +162,7 @@ def test_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--rlef.invalid_code_reward", "nan"], "rlef.invalid_code_reward is nan"),
         (["--rlef.judge.workers", "-1"], "rlef.judge: JudgeConfig.workers is -1"),
         (["--rlef.judge.backend", "cloud"], "'cloud'"),
+        (["--rlef.early_stop", "true", "--rlef.feedback", "none"], "rlef.early_stop=true and rlef.feedback=none"),
     ],
 )
 def test_a_value_out_of_range_is_one_sentence(flags: list[str], words: str) -> None:
@@ -164,7 +171,9 @@ def test_a_value_out_of_range_is_one_sentence(flags: list[str], words: str) -> N
 
 
 @pytest.mark.parametrize(
-    "flags", [["--rlef.turn_limit", "x"], ["--rlef.early_stop", "0"], ["--rlef.value", "word"], ["--rlef.whiten", "x"]]
+    "flags",
+    [["--rlef.turn_limit", "x"], ["--rlef.early_stop", "0"], ["--rlef.value", "word"], ["--rlef.whiten", "x"]]
+    + [["--rlef.kl", "k1"], ["--rlef.feedback", "all"], ["--rlef.reward", "x"]],
 )
 def test_a_value_of_another_type_is_refused(flags: list[str]) -> None:
     with pytest.raises(argparse.ArgumentError, match=flags[0]):
@@ -174,3 +183,63 @@ def test_a_value_of_another_type_is_refused(flags: list[str]) -> None:
 @pytest.mark.parametrize("text, value", [("true", True), ("True", True), ("false", False), ("FALSE", False)])
 def test_booleans(text: str, value: bool) -> None:
     assert from_flags("--rlef.early_stop", text).episode.early_stop is value
+
+
+# --- rlef.kl and its second spelling
+
+
+def resolve(
+    *flags: str, estimator: str = "turn", kl_flag: str = "geometric_mean", use_loss: bool = False
+) -> RlefConfig:
+    """What the host's flags make of the settings; `kl_flag` is --algo.kl.estimator's if not given."""
+    own = [flag for flag in flags if not flag.startswith("--algo")]
+    theirs = [flag for flag in flags if flag.startswith("--algo")]
+    kl_flag = theirs[0].partition("=")[2] if theirs else kl_flag
+    arguments = {"algo.kl.estimator": kl_flag, "algo.advantage.estimator": estimator, "algo.kl.use_loss": use_loss}
+    chosen = parse(*own)["rlef.kl"]
+    return settings.with_host_flags(from_flags(*own), chosen, arguments, theirs)
+
+
+@pytest.mark.parametrize(
+    "flags, kl",
+    [
+        ([], "geometric_mean"),
+        (["--rlef.kl", "sum"], "sum"),
+        (["--algo.kl.estimator=sum"], "sum"),
+        (["--algo.kl.estimator=geometric_mean"], "geometric_mean"),
+        (["--rlef.kl", "sum", "--algo.kl.estimator=sum"], "sum"),
+    ],
+)
+def test_the_kl_of_a_turn_has_two_spellings(flags: list[str], kl: str) -> None:
+    config = resolve(*flags)
+    assert (config.kl, config.kl_estimator) == (kl, kl)
+    assert dataclasses.replace(config, kl="geometric_mean", kl_estimator="geometric_mean") == from_flags()
+
+
+def test_the_hosts_own_estimators_leave_the_kl_of_a_turn_alone() -> None:
+    config = resolve("--algo.kl.estimator=k3", estimator="rloo")
+    assert (config.kl, config.kl_estimator, config.advantage_estimator) == ("geometric_mean", "k3", "rloo")
+    assert resolve(use_loss=True).kl_estimator == "geometric_mean"  # the default is no choice: the host gets k1
+
+
+@pytest.mark.parametrize(
+    "flags, given, words",
+    [
+        (
+            ["--rlef.kl", "sum", "--algo.kl.estimator=geometric_mean"],
+            {},
+            "rlef.kl=sum and algo.kl.estimator=geometric",
+        ),
+        (["--rlef.kl", "sum", "--algo.kl.estimator=k1"], {"estimator": "rloo"}, "contradict each other: keep one"),
+        (["--rlef.kl", "sum"], {"estimator": "rloo"}, "rlef.kl=sum needs algo.advantage.estimator=turn, not rloo"),
+        (
+            ["--algo.kl.estimator=sum"],
+            {"estimator": "rloo"},
+            "algo.kl.estimator=sum needs algo.advantage.estimator=tu",
+        ),
+        (["--rlef.kl", "sum"], {"use_loss": True}, "rlef.kl=sum is the KL in a turn's reward, but algo.kl.use_loss"),
+    ],
+)
+def test_a_kl_that_would_not_be_used_is_refused(flags: list[str], given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve(*flags, **given)

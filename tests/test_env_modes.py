@@ -4,16 +4,19 @@ The programs are scripts that a table judges, so that a whole episode is known b
 """
 
 import asyncio
+import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from test_env import PROBLEM, PUBLIC_ONLY, RETURN, RIGHT, SLOW, WRONG, ShoutEnv, TableJudge, make, play, reply, words
 
 from rlef_plugin.env import CodeContestsEnv, EnvConfig, Step
-from rlef_plugin.env.modes import check_solutions
+from rlef_plugin.env.modes import check_solutions, draw_incorrect
 from rlef_plugin.env.templates import load_prompts
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import Verdict
+from rlef_plugin.problems import ProblemStores, StoreWriter
 from rlef_plugin.problems.records import Problem, Solution, TestCase
 
 FORMAT = load_prompts().texts["format"]
@@ -196,6 +199,23 @@ def test_random_feedback_without_solutions_is_one_sentence():
     with pytest.raises(UsageError, match="1 problems of the split 'train' have any: build the store from a source"):
         check_solutions(bare, "train")
     check_solutions(STORE, "train")
+
+
+def test_random_feedback_draws_from_several_stores_by_split(tmp_path: Path):
+    for name, split in (("train", "train"), ("valid", "valid")):
+        with StoreWriter(tmp_path / name) as writer:
+            for number in range(2):
+                program = Solution(f"print('bad {name}{number}')", False)
+                writer.add(other(f"{name}{number}", split), [program, Solution("print('good')", True)])
+    stores = ProblemStores.open([tmp_path / "train", tmp_path / "valid"])
+    assert (stores.ids("valid"), stores.ids("test")) == (["valid0", "valid1"], [])
+    assert [one.code for one in stores.solutions("train1")] == ["print('good')", "print('bad train1')"]
+    with pytest.raises(KeyError, match="train2"):
+        stores.solutions("train2")
+    check_solutions(stores, "valid")
+    for seed in range(8):
+        found = draw_incorrect(stores, stores["valid0"], random.Random(seed))
+        assert (found[0].id, found[1]) == ("valid1", "print('bad valid1')")
 
 
 # --- private

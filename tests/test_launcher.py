@@ -253,6 +253,30 @@ REFUSALS = {
         ["algo.advantage.estimator=reinforce", "algo.kl.estimator=sum"],
         ["algo.kl.estimator=sum needs algo.advantage.estimator=turn, not reinforce", "use k1"],
     ),
+    "two KLs": (
+        ["rlef.kl=sum", "algo.kl.estimator=geometric_mean"],
+        ["rlef.kl=sum and algo.kl.estimator=geometric_mean contradict each other", "keep one"],
+    ),
+    "a KL of turns in the loss": (["rlef.kl=sum", "algo.kl.use_loss=true"], ["rlef.kl=sum", "algo.kl.use_loss=True"]),
+    "private tests in training": (["rlef.feedback=private"], ["rlef.feedback=private", "leak", "`rlef eval` only"]),
+    "a stop without feedback": (
+        ["rlef.feedback=none", "rlef.early_stop=true"],
+        ["rlef.early_stop=true and rlef.feedback=none exclude each other"],
+    ),
+    "an unknown feedback": (["rlef.feedback=all"], ["--rlef.feedback", "'all'", "'verdict_only'"]),
+    "a value without a critic": (
+        ["algo.advantage.estimator=rloo", "algo.kl.estimator=k1", "rlef.value=token"],
+        ["rlef.value=token needs algo.advantage.estimator=turn, not rloo"],
+    ),
+    "whitening a group's advantages": (
+        ["algo.advantage.estimator=group_norm", "algo.kl.estimator=k1", "rlef.whiten=none"],
+        ["rlef.whiten=none needs algo.advantage.estimator=turn, not group_norm"],
+    ),
+    "the host's whitening with turns": (
+        ["algo.advantage.no_std_norm=true"],
+        ["algo.advantage.no_std_norm=True has no effect", "use rlef.whiten"],
+    ),
+    "clipped rewards with turns": (["reward.clip_range=[-1,1]"], ["reward.clip_range=(-1.0, 1.0) has no effect"]),
     "overlong penalty": (["reward.overlong_buffer_len=64"], ["reward.overlong_buffer_len=64", "not of a turn"]),
     "stop penalty": (["reward.stop_properly_penalty_coef=0.5"], ["reward.stop_properly_penalty_coef=0.5", "drop it"]),
     "no limit a response": (["rollout.max_new_tokens=null"], ["rollout.max_new_tokens is not set", "turn_limit=3"]),
@@ -317,6 +341,33 @@ def test_refused_in_one_sentence_before_anything_starts(
 def test_unknown_flags(store: Path, flags: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=re.escape(words)):
         launcher.make_plan([*flags_of("cpu-demo.yaml", store), *flags])
+
+
+@pytest.mark.parametrize("overrides", [["rlef.kl=sum"], ["algo.kl.estimator=sum"], ["reward.clip_range=[-10,10]"]])
+def test_the_kl_of_a_turn_reaches_the_plan_and_the_host_sees_k1(store: Path, overrides: list[str]) -> None:
+    plan = plan_of("cpu-demo.yaml", store, *overrides)
+    assert (plan.config.kl == "sum") == (overrides[0] != "reward.clip_range=[-10,10]")
+    assert hosts_view(plan.host_flags)["algo.kl.estimator"] == "k1"
+
+
+@pytest.mark.parametrize("estimator", ["reinforce", "rloo", "reinforce_baseline", "group_norm", "dr_grpo"])
+def test_estimators_without_a_critic_are_planned(store: Path, estimator: str) -> None:
+    overrides = [f"algo.advantage.estimator={estimator}", "algo.kl.estimator=k1", "rlef.turn_limit=3"]
+    plan = plan_of("cpu-demo.yaml", store, *overrides)
+    assert hosts_view(plan.host_flags)["algo.advantage.estimator"] == estimator
+    assert host_cli.check(plan.host_flags).critic.model_name_or_path is None
+
+
+def test_random_feedback_needs_incorrect_programs(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlef_plugin.preflight import check_feedback
+    from rlef_plugin.problems import ProblemStores, Solution
+
+    plan = plan_of("cpu-demo.yaml", store, "rlef.feedback=random")
+    with pytest.raises(UsageError, match="rlef.feedback=random needs incorrect solutions.*the split 'train'"):
+        check_feedback(plan.config, plan.arguments)
+    check_feedback(plan_of("cpu-demo.yaml", store).config, plan.arguments)
+    monkeypatch.setattr(ProblemStores, "solutions", lambda *_: [Solution("x", False)])
+    check_feedback(plan.config, plan.arguments)
 
 
 def test_a_kl_loss_frees_the_estimator(store: Path) -> None:
