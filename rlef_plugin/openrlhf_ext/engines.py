@@ -4,7 +4,7 @@
 
 One actor an engine, so several are data parallel; all rollouts of a problem go to one engine, whose prefix cache then
 holds the problem. Each rollout has a seed of its own, so what is sampled does not depend on what else is in flight,
-up to the engine's arithmetic. Sampled token ids are not kept: an evaluation reads text.
+up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are seeded. Sampled token ids are not kept: an evaluation reads text.
 """
 
 from typing import Any
@@ -30,7 +30,8 @@ class EvaluationEngine(original_class(vllm_engine.RolloutRayActor)):  # type: ig
             max_tokens=settings.max_new_tokens,
             min_tokens=1,
             skip_special_tokens=False,  # as in training
-            seed=seed_of(settings.seed, problem_id, index),
+            # vLLM rewinds the generator of a prompt prefilled in pieces, which a CPU generator cannot do.
+            seed=None if settings.config.cpu_host else seed_of(settings.seed, problem_id, index),
         )
         episode = await self.executor.play(problem_id, sampling, settings.max_len, self._tokenizer(), self)
         lengths = [end - start for start, end in episode.action_ranges]
