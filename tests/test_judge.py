@@ -152,6 +152,12 @@ def test_stop_at_failure_runs_nothing_after_it_and_else_all_run(judge: SyncJudge
     assert complete.verdict is stopped.verdict is Verdict.WRONG_OUTPUT
 
 
+def test_runs_without_comparison_stop_at_a_failure_if_asked_to(judge: SyncJudge) -> None:
+    stopped = judge.judge.run("print(1 // int(input()))", ["1", "0", "2"], LIMITS, stop_at_failure=True)
+    verdicts = [test.verdict for test in judge.loop.run_until_complete(stopped).tests]
+    assert verdicts == [Verdict.ACCEPTED, Verdict.EXCEPTION]
+
+
 @pytest.mark.nsjail
 def test_two_hundred_tests_keep_their_order(judge: SyncJudge) -> None:
     result = judge(ECHO, [(f"{i}\n", f"{i}") for i in range(200)])

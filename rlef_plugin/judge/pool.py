@@ -47,7 +47,9 @@ class Judge(Protocol):
         output_file: str | None = None,
     ) -> ProgramResult: ...
 
-    async def run(self, program: str, inputs: Sequence[str], limits: Limits) -> ProgramResult: ...
+    async def run(
+        self, program: str, inputs: Sequence[str], limits: Limits, *, stop_at_failure: bool = False
+    ) -> ProgramResult: ...
 
     async def close(self) -> None: ...
 
@@ -84,9 +86,11 @@ class LocalJudge:
         fields |= {"expected": [_encode(test.output) for test in tests], "stop_at_failure": stop_at_failure}
         return await self._ask(fields | {"input_file": input_file or None, "output_file": output_file or None})
 
-    async def run(self, program: str, inputs: Sequence[str], limits: Limits) -> ProgramResult:
+    async def run(
+        self, program: str, inputs: Sequence[str], limits: Limits, *, stop_at_failure: bool = False
+    ) -> ProgramResult:
         """The same without comparison: ACCEPTED means a clean run, and `stdout` is kept whole."""
-        fields = self._fields(program, inputs, limits)
+        fields = self._fields(program, inputs, limits) | {"stop_at_failure": stop_at_failure}
         return await self._ask(fields | {"expected": None, "kept_stdout_bytes": limits.output_bytes})
 
     def _fields(self, program: str, inputs: Sequence[str], limits: Limits) -> dict[str, object]:
