@@ -10,20 +10,14 @@ says how many of them a budget of k responses buys: every turn counts, and what 
 refunded. 1@3 with 3 turns is one rollout, 10@100 is 33 of them. pass@k is the case n = k without a selection.
 
 The expectation over all draws is computed, so the estimate is unbiased for every K >= k, and exact integers are used,
-so nothing overflows. Intervals resample problems: they speak of other problems of the same kind, not of other rollouts
-on these.
+so nothing overflows. `intervals.py` takes the mean over problems.
 """
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
 
 from rlef_plugin.errors import UsageError
-
-RESAMPLES = 200  # of the bootstrap, as in the paper
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +31,6 @@ class Counts:
     def __post_init__(self) -> None:
         if not 0 <= self.solved <= self.public <= self.samples:
             raise ValueError(f"{self}: whatever passes every test passes the public ones, and is one of the samples")
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A mean over problems with its bootstrap interval; all three in [0, 1]."""
-
-    mean: float
-    low: float
-    high: float
-    problems: int
 
 
 def n_at_k(counts: Counts, n: int, k: int) -> float:
@@ -76,17 +60,6 @@ def samples_of(budget: int, turn_limit: int) -> int:
     if budget < turn_limit:
         raise UsageError(f"a budget of {budget} responses buys no rollout of {turn_limit} turns: raise it to that")
     return budget // turn_limit
-
-
-def mean_rate(per_problem: Sequence[float], seed: int = 0) -> Rate:
-    """Mean over problems with a 95% percentile interval from resampled problems; the same for the same seed."""
-    if not per_problem:
-        raise UsageError("no problem has been evaluated: there is nothing to take a mean of")
-    source = random.Random(seed)
-    size = len(per_problem)
-    means = sorted(sum(source.choices(per_problem, k=size)) / size for _ in range(RESAMPLES))
-    outside = round(RESAMPLES * (1 - CONFIDENCE) / 2)  # resamples beyond either end
-    return Rate(sum(per_problem) / size, means[outside], means[-1 - outside], size)
 
 
 def _check(counts: Counts, n: int, k: int) -> None:

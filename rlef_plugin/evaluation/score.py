@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlef_plugin.evaluation.nk import Counts, Rate, mean_rate, n_at_k, samples_of
+from rlef_plugin.evaluation.intervals import Rate, mean_rate
+from rlef_plugin.evaluation.nk import Counts, n_at_k, samples_of
 from rlef_plugin.evaluation.rollouts import Rollout, by_problem
 
 ASKED = ((1, 3), (1, 10), (10, 100))  # n@k of the tables, where there are rollouts enough
