@@ -9,7 +9,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (training.train, training.demo, training.doctor):
     app.command()(command)
 app.command("eval")(evaluation.evaluate)
-app.command()(evaluation.score)
+for command in (evaluation.score, evaluation.analyze, evaluation.report):
+    app.command()(command)
 app.add_typer(data.app, name="data")
 
 

@@ -1,4 +1,4 @@
-"""`rlef eval` and `rlef score`."""
+"""`rlef eval`, `rlef score`, `rlef analyze` and `rlef report`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -61,3 +61,41 @@ def score(out: Annotated[Path, typer.Argument(help="What `rlef eval --out` wrote
     from rlef_plugin.evaluation import run
 
     run.show(out, Console())
+
+
+Runs = Annotated[list[str], typer.Argument(help="Folders that `rlef eval --out` wrote; FOLDER=NAME names one.")]
+
+
+def analyze(
+    runs: Runs,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers, for machines.")] = False,
+) -> None:
+    """Show what models do with feedback, side by side: recovery by error type, repetition, edits, false hope."""
+    import json
+
+    from rich.console import Console
+
+    from rlef_plugin.evaluation import report
+
+    loaded = _loaded(runs)
+    if as_json:
+        typer.echo(json.dumps([report.as_dict(run) for run in loaded]))
+    else:
+        report.show(loaded, Console())
+
+
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The page; plots and numbers go beside it.")],
+) -> None:
+    """Write one self-contained HTML page about evaluations, with plots, and the numbers as JSON and CSV."""
+    from rlef_plugin.evaluation import report as pages
+
+    for path in pages.write(_loaded(runs), out):
+        typer.echo(str(path))
+
+
+def _loaded(runs: list[str]) -> list:
+    from rlef_plugin.evaluation import report
+
+    return [report.load(Path(folder), name) for folder, _, name in (run.partition("=") for run in runs)]

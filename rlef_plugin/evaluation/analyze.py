@@ -1,9 +1,9 @@
 """The behaviour figure: what a model does with its feedback, from the rollouts of one evaluation (PAPER.md section 8).
 
 Error types on the public tests at the first turn; of each, the share solved by turns 2, 3, ...; how much a program
-differs from the one before it; how often it is the same; how often the public tests raise a false hope. Every share has
-an interval over problems. `env/behaviour.py` compares programs and `intervals.py` makes the intervals; here is only
-what is asked of the rollouts.
+differs from the one before it; how often it is the same; how often the public tests raise a false hope. Every share
+has an interval over problems. `env/behaviour.py` compares programs and `intervals.py` makes the intervals; here is
+only what is asked of the rollouts.
 
 Not corrected for: an episode that stops early has no later turns, so shares at later turns are of harder cases.
 """

@@ -19,7 +19,6 @@ from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
 FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
-FREE_OF_CONFIG = ("stores", "judge", "cpu_host", "run_dir", "rollouts_every", "dump_batches_every")
 PRESETS: dict[str, dict[str, Any]] = {  # PAPER.md section 6
     "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
     "10@100": {"temperature": 1.0, "top_p": 0.95, "rollouts": 200},
@@ -58,8 +57,8 @@ class EvalSettings:
     def identity(self) -> dict[str, Any]:
         """What two processes must agree on to write into one folder; flat, as eval.json keeps it."""
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "config")}
-        own = {key: value for key, value in asdict(self.config).items() if key not in FREE_OF_CONFIG}
-        return dict(json.loads(json.dumps({**values, **own, "served": bool(self.url)})))
+        played = {"env": self.config.env, "episode": asdict(self.config.episode), "served": bool(self.url)}
+        return dict(json.loads(json.dumps({**values, **played})))
 
     def write(self, folder: Path, extra: dict[str, Any]) -> None:
         """Keep the settings, `extra` facts (versions, fingerprints of the stores) among them.

@@ -1,0 +1,115 @@
+"""`rlef report`: evaluations side by side on one page that needs nothing else, and the same numbers as JSON and CSV.
+
+    evaluations -> scores, behaviour, curves -> report.html (plots inside), report.json, report.csv, *.png
+
+The page holds tables and plots, the paper's published rows where they can be compared and what differs where they
+cannot, and examples of dialogs. It loads nothing from anywhere, is readable on a phone and in print, and says of every
+interval what it is. Private tests are not in it: a dialog holds what the model saw.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlef_plugin.evaluation import figures, page, score
+from rlef_plugin.evaluation import rollouts as kept
+from rlef_plugin.evaluation import settings as settings_file
+from rlef_plugin.evaluation.analyze import Behaviour, analyze
+from rlef_plugin.evaluation.rollouts import Rollout
+from rlef_plugin.evaluation.run import ROLLOUTS
+from rlef_plugin.evaluation.score import Score
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluation with everything that is said about it."""
+
+    name: str
+    settings: dict[str, Any]
+    rollouts: list[Rollout]
+    scores: list[Score]
+    behaviour: Behaviour
+    curves: dict[int, list[Score]]  # turn limit -> n@k by budget, n = 1
+
+    @property
+    def turn_limit(self) -> int:
+        return int(self.settings["episode"]["turn_limit"])
+
+
+def load(folder: Path, name: str = "") -> Run:
+    """Raise UsageError if the folder is no evaluation or holds no rollouts."""
+    settings = settings_file.read(folder)
+    found = kept.read(folder / ROLLOUTS)
+    curves = {limit: score.budget_curve(found, limit, 1) for limit in score.curve_turns(settings)}
+    behaviour = analyze(found, settings["episode"]["turn_limit"])
+    return Run(name or folder.name, settings, found, score.table(found, settings), behaviour, curves)
+
+
+def write(runs: Sequence[Run], out: Path) -> list[Path]:
+    """Everything beside `out`, which is the page; returns what was written."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawn = draw(runs)
+    out.write_text(page.render(runs, {name: figures.svg(figure) for name, figure in drawn.items()}))
+    pictures = [_picture(out.with_name(f"{out.stem}-{name}.png"), figure) for name, figure in drawn.items()]
+    numbers = [as_dict(run) for run in runs]
+    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=True) + "\n")
+    _write_csv(runs, out.with_suffix(".csv"))
+    return [out, out.with_suffix(".json"), out.with_suffix(".csv"), *pictures]
+
+
+def show(runs: Sequence[Run], console: Console) -> None:
+    """The behaviour of runs side by side, in a terminal."""
+    table = Table("share of rollouts, % (95% interval)", *(run.name for run in runs))
+    for row in page.behaviour_rows(runs):
+        table.add_row(*row)
+    console.print(table)
+
+
+def draw(runs: Sequence[Run]) -> dict[str, Any]:
+    """Every figure that has something to show, by name."""
+    behaviours = [(run.name, run.behaviour) for run in runs]
+    curves = [
+        (f"{run.name}, {limit} turn{'s' if limit > 1 else ''}", curve)
+        for run in runs
+        for limit, curve in run.curves.items()
+    ]
+    drawn = {"solved": figures.solved_by_turn(behaviours), "budget": figures.budgets(curves)}
+    if any(behaviour.recovery for _, behaviour in behaviours):
+        drawn["errors"] = figures.errors_at_first_turn(behaviours)
+        if any(run.turn_limit > 1 for run in runs):
+            drawn["recovery"] = figures.recovery(behaviours)
+    if any(any(behaviour.chrf_bins) for _, behaviour in behaviours):
+        drawn["chrf"] = figures.chrf(behaviours)
+    return drawn
+
+
+def as_dict(run: Run) -> dict[str, Any]:
+    """All numbers of a run, without its rollouts."""
+    return {
+        "name": run.name,
+        "settings": run.settings,
+        "scores": [{"name": one.name, **asdict(one)} for one in run.scores],
+        "behaviour": asdict(run.behaviour),
+        "budget": {limit: [{"k": one.k, **asdict(one.rate)} for one in curve] for limit, curve in run.curves.items()},
+    }
+
+
+def _write_csv(runs: Sequence[Run], path: Path) -> None:
+    """One number a line: run, what, mean, low, high."""
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("run", "what", "mean", "low", "high", "problems"))
+        for run in runs:
+            for what, rate in page.rates(run):
+                lines.writerow((run.name, what, rate.mean, rate.low, rate.high, rate.problems))
+
+
+def _picture(path: Path, figure: Any) -> Path:
+    path.write_bytes(figures.png(figure))
+    return path
