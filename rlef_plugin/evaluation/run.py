@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import rollouts as kept
 from rlef_plugin.evaluation import score
 from rlef_plugin.evaluation import settings as settings_file
@@ -119,10 +118,7 @@ def _only_store(settings: EvalSettings) -> ProblemStore:
 
 
 def _problems(store: ProblemStore, settings: EvalSettings) -> list[str]:
-    ids = store.ids(settings.split)
-    if not ids:
-        raise UsageError(f"{store.path} has no problem in split {settings.split!r}: choose another with --split")
-    return ids[: settings.problems or None]
+    return store.ids(settings.split)[: settings.problems or None]
 
 
 def _digest(store: ProblemStore, split: str) -> str:

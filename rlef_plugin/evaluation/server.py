@@ -109,7 +109,7 @@ async def open_player(settings: EvalSettings) -> ServerPlayer:
         ) from None
     if settings.model not in served:
         raise UsageError(
-            f"the server at {settings.url} serves {', '.join(served)}, not {settings.model!r}: set --model"
+            f"the server at {settings.url} serves {', '.join(served)}, not {settings.model!r}: change --model"
         )
     return ServerPlayer(settings, client, await open_judge(settings.config.judge))
 

@@ -1,0 +1,147 @@
+"""Evaluation end to end on scripted models: served, played in real jails, scored, analysed; every number is known."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from scripted_server import PROBLEMS, rows, serving
+
+from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation import report, run
+from rlef_plugin.evaluation.rollouts import read
+from rlef_plugin.evaluation.settings import EvalSettings, config_of
+from rlef_plugin.problems import build_store
+
+pytestmark = pytest.mark.nsjail
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("secrets") / "store"
+    build_store(rows(), folder)
+    return folder
+
+
+def settings(store: Path, out: Path, url: str, model: str, *overrides: str, rollouts: int = 4) -> EvalSettings:
+    config = config_of("rlef_plugin.CodeContestsEnv", store, out, ["rlef.judge.workers=1", *overrides])
+    return EvalSettings(model=model, config=config, url=url, rollouts=rollouts, max_len=4096, in_flight=8)
+
+
+def evaluated(store: Path, out: Path, model: str, *overrides: str, **more: Any) -> report.Run:
+    with serving() as (url, _):
+        run.evaluate(settings(store, out, url, model, *overrides, **more), out, QUIET)
+    return report.load(out)
+
+
+def scores(found: report.Run) -> dict[tuple[str, int], float]:
+    return {(one.name, one.turn_limit): one.rate.mean for one in found.scores}
+
+
+def test_a_model_that_reads_feedback_is_right_at_the_second_turn(store: Path, tmp_path: Path) -> None:
+    found = evaluated(store, tmp_path, "reader")
+    assert scores(found) == {("1@3", 3): 1.0, ("1@10", 3): 1.0, ("1@1", 1): 0.0, ("1@3", 1): 0.0}
+    assert [rate.mean for rate in found.behaviour.solved_by_turn] == [0, 1, 1]
+    (recovery,) = found.behaviour.recovery
+    assert (recovery.kind, recovery.at_first_turn.mean) == ("wrong_output", 1.0)
+    assert [rate.mean for rate in recovery.solved_by_turn] == [1, 1]
+    assert (found.behaviour.repeated.mean, found.behaviour.turns_mean) == (0, 2)
+    assert found.behaviour.false_hope.mean == 0
+
+
+@pytest.mark.parametrize("feedback, turns", [("random", 3), ("none", 3), ("verdict_only", 3)])
+def test_it_is_not_where_the_feedback_is_not_real(store: Path, tmp_path: Path, feedback: str, turns: int) -> None:
+    found = evaluated(store, tmp_path, "reader", f"rlef.feedback={feedback}")
+    assert scores(found)["1@3", 3] == 0.0
+    assert found.behaviour.turns_mean == turns
+
+
+def test_private_feedback_helps_it_as_well(store: Path, tmp_path: Path) -> None:
+    assert scores(evaluated(store, tmp_path, "reader", "rlef.feedback=private"))["1@3", 3] == 1.0
+
+
+def test_a_model_that_repeats_itself(store: Path, tmp_path: Path) -> None:
+    found = evaluated(store, tmp_path, "echo")
+    assert set(scores(found).values()) == {0.0}
+    assert (found.behaviour.repeated.mean, found.behaviour.chrf_mean, found.behaviour.changed_lines) == (1, 100, 0)
+    assert found.behaviour.chrf_bins[-1] == 1
+
+
+def test_a_model_that_is_right_every_second_time(store: Path, tmp_path: Path) -> None:
+    """Of 4 rollouts a problem 2 are right: 1@3 in one turn draws 3 of 4 and finds a right one always; 1@1 half."""
+    found = evaluated(store, tmp_path, "coin")
+    assert scores(found) == {("1@3", 3): 0.5, ("1@10", 3): 1.0, ("1@1", 1): 0.5, ("1@3", 1): 1.0}
+    assert [s.rate.mean for s in found.curves[1]] == pytest.approx([1 / 2, 5 / 6, 1.0])  # 1, 2 and 4 of 4 drawn
+    assert found.behaviour.repeated.mean == 0
+
+
+def test_a_model_without_programs(store: Path, tmp_path: Path) -> None:
+    found = evaluated(store, tmp_path, "mute", rollouts=1)
+    assert (found.behaviour.invalid_code.mean, found.behaviour.recovery[0].kind) == (1, "invalid_code")
+    assert [turn.reward for turn in found.rollouts[0].turns] == [-0.2, -0.2, -1.0]
+
+
+def test_a_stopped_evaluation_goes_on_and_asks_for_nothing_twice(store: Path, tmp_path: Path) -> None:
+    """The server dies in the middle: what had ended is kept, the rest is played by the next call, nothing twice."""
+    with serving(lambda number: 400 if number > 29 else 0) as (url, asked):
+        with pytest.raises(UsageError, match="the same command goes on from there"):
+            run.evaluate(settings(store, tmp_path, url, "echo"), tmp_path, QUIET)
+    kept = read(tmp_path / "rollouts")
+    assert 0 < len(kept) < PROBLEMS * 4
+    with serving() as (url, asked):
+        run.evaluate(settings(store, tmp_path, url, "echo"), tmp_path, QUIET)
+        assert len(asked) == 3 * (PROBLEMS * 4 - len(kept))
+        run.evaluate(settings(store, tmp_path, url, "echo"), tmp_path, QUIET)  # nothing is missing: nothing is asked
+        assert len(asked) == 3 * (PROBLEMS * 4 - len(kept))
+    again = read(tmp_path / "rollouts")
+    assert len(again) == PROBLEMS * 4 and all(one in again for one in kept)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_fails_for_a_while_is_asked_again(store: Path, tmp_path: Path, status: int) -> None:
+    with serving(lambda number: status if number % 3 == 0 else 0) as (url, _):
+        run.evaluate(settings(store, tmp_path, url, "reader"), tmp_path, QUIET)
+    assert scores(report.load(tmp_path))["1@3", 3] == 1.0
+
+
+def test_sampling_and_a_seed_of_its_own_reach_the_server(store: Path, tmp_path: Path) -> None:
+    with serving() as (url, asked):
+        run.evaluate(settings(store, tmp_path, url, "echo", rollouts=2), tmp_path, QUIET)
+    assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in asked} == {(0.2, 0.95, 1024)}
+    assert len({one["seed"] for one in asked}) == PROBLEMS * 2 * 3
+
+
+def test_the_folder_of_another_evaluation_is_refused(store: Path, tmp_path: Path) -> None:
+    evaluated(store, tmp_path, "echo", rollouts=1)
+    with serving() as (url, asked):
+        for other, said in (
+            (replace(settings(store, tmp_path, url, "echo"), temperature=0.9), "temperature=0.2, not 0.9"),
+            (settings(store, tmp_path, url, "mute"), "model='echo', not 'mute'"),
+            (settings(store, tmp_path, url, "echo", "rlef.turn_limit=2"), "episode="),
+        ):
+            with pytest.raises(UsageError, match=said):
+                run.evaluate(other, tmp_path, QUIET)
+        assert not asked
+        run.evaluate(settings(store, tmp_path, url, "echo", rollouts=3), tmp_path, QUIET)  # more of the same is fine
+    assert len(read(tmp_path / "rollouts")) == PROBLEMS * 3
+
+
+def test_what_cannot_work_is_said_before_work_starts(store: Path, tmp_path: Path) -> None:
+    with serving() as (url, _):
+        with pytest.raises(UsageError, match=r"serves reader, echo, coin, mute, not 'gpt': change --model"):
+            run.evaluate(settings(store, tmp_path / "a", url, "gpt"), tmp_path / "a", QUIET)
+        with pytest.raises(UsageError, match="has no split 'test': choose one of valid"):
+            run.evaluate(replace(settings(store, tmp_path, url, "echo"), split="test"), tmp_path, QUIET)
+    with pytest.raises(UsageError, match="no OpenAI-compatible server answers at http://127.0.0.1:9/v1"):
+        run.evaluate(settings(store, tmp_path / "b", "http://127.0.0.1:9/v1", "echo"), tmp_path / "b", QUIET)
+    with pytest.raises(UsageError, match=r"rlef.feedbak.*rlef.feedback"):
+        settings(store, tmp_path, "", "echo", "rlef.feedbak=none")
+
+
+def test_rollouts_hold_no_private_test(store: Path, tmp_path: Path) -> None:
+    found = evaluated(store, tmp_path, "echo", rollouts=1)
+    kept = json.dumps([report.as_dict(found), [str(one) for one in found.rollouts]])
+    assert "public 0" in kept and "private 0" not in kept
