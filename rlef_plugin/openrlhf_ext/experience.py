@@ -69,7 +69,7 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
 
     def _rewards(self, experience: Any, turns: Turns, turn_rewards: torch.Tensor) -> torch.Tensor:
         """(B, N) R_t = r_t - beta * KL_t."""
-        kl = turn_kl(experience.kl, turns, self.config.kl_estimator)  # type: ignore[arg-type]  # checked at launch
+        kl = turn_kl(experience.kl, turns, self.config.kl)
         rewards = adv.turn_rewards_with_kl(turn_rewards, kl, self.kl_ctl.value)
         experience.info["return"] = rewards.sum(1)
         experience.info["turn_kl"] = kl.sum(1) / turn_mask(turns).sum(1).clamp(min=1)
