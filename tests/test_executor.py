@@ -349,7 +349,11 @@ def script(name: str, turn: int) -> str:
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
-    return {**result, "extra_logs": {**result["extra_logs"], "judge_s": 0, "generate_s": 0}}
+    """What depends on the clock left out."""
+    record = result["record"]
+    turns = [{key: value for key, value in turn.items() if not key.endswith("_s")} for turn in record["turns"]]
+    logs = {**result["extra_logs"], "judge_s": 0, "generate_s": 0}
+    return {**result, "extra_logs": logs, "record": {**record, "turns": turns}}
 
 
 def test_forty_episodes_at_once_are_forty_episodes(players: Players, tokenizer: Any) -> None:

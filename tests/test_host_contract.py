@@ -28,6 +28,7 @@ from rlef_plugin import launcher
 from rlef_plugin.config import VARIABLE, RlefConfig
 from rlef_plugin.env import EnvConfig
 from rlef_plugin.openrlhf_ext import cpu_host, host_cli
+from rlef_plugin.runs.timeline import PARTS, Clock, Rollout
 
 pytestmark = pytest.mark.host
 
@@ -128,6 +129,8 @@ def test_the_functions_we_replace_are_looked_up_as_globals_of_their_modules() ->
         (ASYNC, h.ppo_trainer_async, h.ppo_trainer_async.PPOTrainerAsync, "TrainingActor"),
         (ASYNC, h.ppo_trainer_async, h.ppo_trainer_async.PPOTrainerAsync, "GenerateSamplesActor"),
         (MAKER, h.experience_maker, h.stock.ExperienceMaker.make_experience, "compute_approx_kl"),
+        (TRAINER, h.ppo_trainer, unwrapped(h.ppo_trainer.PPOTrainer).__init__, "SamplesGenerator"),
+        (ASYNC, h.ppo_trainer_async, unwrapped(h.ppo_trainer_async.GenerateSamplesActor).__init__, "SamplesGenerator"),
     ]
     for path, module, function, name in looked_up:
         function = unwrapped(function).__init__ if name.endswith("Actor") else inspect.unwrap(function)
@@ -202,10 +205,18 @@ def played(*kinds: str, label: str = "bb", logprobs: int | None = 1) -> tuple[di
     executor.open_judge = open_judge
     tokenizer = family_tokenizer("llama-3.1")
     engine = ScriptedEngine(tokenizer, lambda _, turn: reply(kinds[turn - 1]))
-    params = SimpleNamespace(max_tokens=60, logprobs=logprobs)
+    params = SimpleNamespace(max_tokens=60, logprobs=logprobs, seed=None)
     result = asyncio.run(executor.RlefAgentExecutor().execute(label, label, params, 600, tokenizer, engine))
-    process = host().samples_generator.SamplesGenerator._process_response_into_experience
-    return result, process(None, result, max_len=600)
+    return result, recorded_samples()._process_response_into_experience(result, max_len=600)
+
+
+def recorded_samples() -> Any:
+    """Our sample generator, as it is in the middle of a call."""
+    from rlef_plugin.openrlhf_ext.samples import RecordedSamples
+
+    generator = RecordedSamples.__new__(RecordedSamples)
+    generator.played = []
+    return generator
 
 
 def same(what: str, got: Any, expected: Any) -> None:
@@ -286,11 +297,13 @@ def learner_batch() -> Any:
 
 def advantages_of(batch: Any) -> Any:
     from rlef_plugin.openrlhf_ext.experience import TurnExperienceMaker
+    from rlef_plugin.runs.timeline import Clock
 
     maker = TurnExperienceMaker.__new__(TurnExperienceMaker)
-    maker.config = RlefConfig.from_environment()
+    maker.config, maker.clock = RlefConfig.from_environment(), Clock()
     maker.args = SimpleNamespace(algo=SimpleNamespace(advantage=SimpleNamespace(gamma=1.0, lambd=1.0)))
     maker.kl_ctl = SimpleNamespace(value=0.05)
+    maker.clock = Clock()
     [made] = maker.compute_advantages_and_returns([batch])
     return made
 
@@ -473,15 +486,106 @@ def test_a_rest_is_left_out_and_a_step_without_an_update_is_skipped() -> None:
 
     class Steps(EpisodeLogging, Host):
         args = SimpleNamespace(train=SimpleNamespace(batch_size=4))
-        experience_maker = SimpleNamespace(global_step=0, config=RlefConfig(rollouts_every=0))
-        tokenizer = None
+        config = RlefConfig(rollouts_every=0)
+        experience_maker = SimpleNamespace(
+            global_step=0, config=config, clock=Clock(), turn_metrics={"learner/value": 0.5}
+        )
 
     sample = played_once(SOLVED, os.environ[VARIABLE])
+    sample.rollout = Rollout.of((0.0, 1.0), [sample.record])
     status, step = Steps().train_step([sample] * 10, 5)
     skipped = Steps().train_step([sample] * 3, 5)
     same("10 samples, batches of 4", (status["trained"], status["rollout/left_out"], step), (8, 2.0, 6))
     same("3 samples, batches of 4", skipped, ({"rollout/left_out": 3.0}, 5))
     same("metrics", (status["episode/solve_rate"], Steps.experience_maker.global_step), (1.0, 6))
+    same("of the turns and the rollout", (status["learner/value"], status["rollout_s/wall"]), (0.5, 1.0))
+
+
+@in_host
+def test_samples_carry_their_records_and_the_first_one_its_rollout_phase() -> None:
+    """Through the host's own generator, its queue's pickle and its batching; filtered episodes count as played."""
+    import pickle
+    import time
+
+    from scripted import NO_CODE, SOLVED, WRONG
+
+    results = [played(SOLVED)[0], played(NO_CODE, WRONG, SOLVED)[0], played(WRONG, WRONG, WRONG)[0]]
+    generator = recorded_samples()
+    generator.args = SimpleNamespace(
+        rollout=SimpleNamespace(batch_size=1, n_samples_per_prompt=2, vllm_generate_batch_size=None),
+        vllm=SimpleNamespace(enable_sleep=False),
+        algo=SimpleNamespace(dynamic_filtering_enable=False),
+    )
+    generator._dataloader_iter, generator._sample_buffer = iter(()), []
+    started = time.time()
+
+    def generate(**_: Any) -> tuple[list[Any], int, bool]:
+        made = [generator._process_response_into_experience(result, max_len=600) for result in results]
+        return made[:2], 1, False  # the third was filtered out
+
+    generator._generate_vllm = generate
+    samples, *_ = generator.generate_samples(max_len=600)
+    samples = pickle.loads(pickle.dumps(samples))
+    same(f"openrlhf/{SAMPLES}", [len(sample.record["turns"]) for sample in samples], [1, 3])
+    same("chrF", [turn["chrf"] for turn in samples[1].record["turns"]][:2], [None, None])
+    assert samples[1].record["turns"][2]["chrf"] > 0, samples[1].record
+    rollout = samples[0].rollout
+    same("played", (len(rollout.generating), len(rollout.judging)), (7, 6))
+    assert started <= rollout.window[0] <= rollout.window[1] <= time.time(), rollout.window
+    assert not hasattr(samples[1], "rollout"), "a phase belongs to one sample"
+    batch = host().experience.Experience.concat_experiences(samples, pad_token_id=0)
+    assert not hasattr(batch, "record"), f"openrlhf/{SAMPLES}: records would travel on into the replay buffer"
+
+
+@in_host
+def test_a_step_is_clocked_and_logged_with_the_hosts_status() -> None:
+    """What the host's trackers get is what metrics.jsonl gets, and a checkpoint's time counts in the next step."""
+    from scripted import NO_CODE, SOLVED
+
+    from rlef_plugin.openrlhf_ext.group_clock import GroupClock
+    from rlef_plugin.openrlhf_ext.trainer import EpisodeLogging
+    from rlef_plugin.runs.files import read_episodes, read_metrics
+
+    logged: list[dict[str, Any]] = []
+    run_dir = tempfile.mkdtemp(dir=os.environ["WORK"])
+
+    class Host:
+        def train_step(self, samples: list[Any], step: int) -> tuple[dict[str, Any], int]:
+            status = self.ppo_train(step)
+            self.broadcast_to_vllm()
+            return status, step + 1
+
+        def ppo_train(self, step: int) -> dict[str, Any]:
+            return {"critic_loss": 1.0, "generated_samples": ["text", 1.0]}
+
+        def broadcast_to_vllm(self) -> None: ...
+        def save_best_checkpoint(self, metrics: Any, step: int, states: Any) -> None: ...
+
+        def save_logs_and_checkpoints(self, step: int, logs: dict[str, Any], states: Any) -> None:
+            logged.append(logs)
+
+    class Steps(EpisodeLogging, Host):
+        args = SimpleNamespace(train=SimpleNamespace(batch_size=1))
+        config = RlefConfig(rollouts_every=1, run_dir=run_dir)
+        experience_maker = SimpleNamespace(global_step=0, config=config, clock=Clock(), turn_metrics={})
+        groups = GroupClock()
+
+    samples = [played(SOLVED)[1], played(NO_CODE, SOLVED)[1]]
+    samples[0].rollout = Rollout.of((0.0, 1.0), [sample.record for sample in samples])
+    trainer = Steps()
+    for step in (0, 1):
+        status, _ = trainer.train_step(samples, step)
+        trainer.save_logs_and_checkpoints(step + 1, status, None)
+    trainer.save_best_checkpoint({"eval_valid_pass1": 0.5}, 2)
+    same("keys of the two steps", list(logged[0]), list(logged[1]))
+    same("parts", {f"step_s/{part}" for part in PARTS} <= logged[1].keys(), True)
+    assert logged[1]["step_s/saving"] > logged[0]["step_s/saving"] == 0, (logged[0], logged[1])
+    kept = read_metrics(Path(run_dir))
+    same("kept", [int(one["step"]) for one in kept], [1, 2])
+    scalars = {key for key, value in logged[1].items() if isinstance(value, int | float)}
+    same("kept keys", set(kept[1]), scalars | {"step", "unix_time_s"})
+    same("evaluations", read_metrics(Path(run_dir), "evaluations.jsonl")[0]["eval_valid_pass1"], 0.5)
+    same("episodes", [len(one["turns"]) for one in read_episodes(Path(run_dir))[1]], [1, 2])
 
 
 def played_once(kind: str, config: str) -> Any:

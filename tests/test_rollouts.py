@@ -8,50 +8,37 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_tokenizers import family_tokenizer
+from run_records import INVALID, OK, SLOW, WRONG, episode
 
-from rlef_plugin.config import RlefConfig
-from rlef_plugin.env import Dialog
+from rlef_plugin.errors import UsageError
 from rlef_plugin.judge import Verdict
-from rlef_plugin.openrlhf_ext.rollouts import TURN_LISTS, RunLog, episode_metrics, record, solve_rates
+from rlef_plugin.openrlhf_ext.rollouts import solve_rates
+from rlef_plugin.runs import files
+from rlef_plugin.runs.episodes import episode_metrics, mean
+from rlef_plugin.runs.files import RunFolder
 
-OK, WRONG, SLOW, INVALID = Verdict.ACCEPTED, Verdict.WRONG_OUTPUT, Verdict.TIMEOUT, Verdict.INVALID_CODE
-
-
-def sample(verdicts: list[int], *, public: bool, prompt: str = "p", limit: int = 3, **more: Any) -> Any:
-    """An episode as the host hands it over: batch size 1, one tensor a log key."""
-    solved = float(verdicts[-1] == OK)
-    rewards = [0.0] * (len(verdicts) - 1) + [2 * solved - 1]
-    unplayed = limit - len(verdicts)
-    info = {
-        "solved": torch.tensor([solved]),
-        "public_passed": torch.tensor([float(public)]),
-        "turns": torch.tensor([float(len(verdicts))]),
-        "turn_rewards": torch.tensor([rewards + [0.0] * unplayed]),
-        "turn_verdicts": torch.tensor([[float(v) for v in verdicts] + [-1.0] * unplayed]),
-    }
-    return SimpleNamespace(info=info, scores=torch.tensor([solved]), prompts=[prompt], labels=[prompt], **more)
-
-
-# Four episodes: solved in turn 1; false hope in turn 1; solved in turn 3; never.
+# Four episodes: solved in turn 1; false hope in turn 1; solved in turn 3; never, with the program of turn 1 again in
+# turn 2 and its second response cut.
 EPISODES = [
-    sample([OK], public=True),
-    sample([WRONG], public=True),
-    sample([INVALID, SLOW, OK], public=True),
-    sample([WRONG, SLOW, SLOW], public=False),
+    episode([OK], public=True),
+    episode([WRONG], public=True),
+    episode([INVALID, SLOW, OK], public=True, codes=[None, "abcd", "abc"]),
+    episode([WRONG, SLOW, SLOW], public=False, codes=["a", "a", "b"], cut=(1,)),
 ]
 
 
 def test_episode_metrics_by_hand() -> None:
-    metrics = episode_metrics(EPISODES)
+    metrics = episode_metrics(EPISODES, 3)
     assert metrics["episode/solve_rate"] == 2 / 4
     assert metrics["episode/false_hope"] == 1 / 4  # passed every public test, and failed a private one
     assert metrics["episode/turns"] == (1 + 1 + 3 + 3) / 4
+    assert metrics["episode/invalid_code"] == metrics["episode/truncated"] == 1 / 8  # of all responses
+    assert metrics["episode/repair_rate"] == 1 / 2  # of the two that got feedback
     assert [metrics[f"episode/solve_rate_turn{turn}"] for turn in (1, 2, 3)] == [1 / 4, 1 / 4, 2 / 4]
 
 
 def test_verdict_shares_are_of_the_episodes_that_got_there() -> None:
-    metrics = episode_metrics(EPISODES)
+    metrics = episode_metrics(EPISODES, 3)
     shares = {key: value for key, value in metrics.items() if key.startswith("verdict_") and value}
     assert shares == {
         "verdict_turn1/accepted": 1 / 4,
@@ -63,17 +50,60 @@ def test_verdict_shares_are_of_the_episodes_that_got_there() -> None:
     }
 
 
-def test_the_same_keys_every_step() -> None:
-    """Also when nobody plays a second turn: a tracker's line should have no holes, and no NaN."""
-    first, second = episode_metrics(EPISODES), episode_metrics(EPISODES[:2])
-    assert first.keys() == second.keys()
-    assert len(first) == 3 + 3 * (1 + len(Verdict))
-    assert all(math.isfinite(value) for value in [*first.values(), *second.values()])
-    assert [value for key, value in second.items() if key.startswith(("verdict_turn2", "verdict_turn3"))] == [0.0] * 14
+def test_repair_rates_are_of_the_failures_that_got_feedback() -> None:
+    metrics = episode_metrics(EPISODES, 3)
+    rates = {key: v for key, v in metrics.items() if key.startswith("repair_") and not math.isnan(v)}
+    assert rates == {
+        "repair_turn1/wrong_output": 0 / 1,  # the false hope got none
+        "repair_turn1/invalid_code": 1 / 1,
+        "repair_turn2/timeout": 1 / 2,
+    }
+
+
+def test_programs_and_lengths_by_hand() -> None:
+    metrics = episode_metrics(EPISODES, 3)
+    assert metrics["program/repeated_turn2"] == 1.0  # one pair: a, a; the other episode's turn 1 has no program
+    assert metrics["program/repeated_turn3"] == 0 / 2
+    assert metrics["program/chrf_turn2"] == pytest.approx(100)
+    # abc against abcd: P = 1, R = (3/4 + 2/3 + 1/2) / 3 = 23/36, 5PR / (4P + R) = 115/167; b against a: 0
+    assert metrics["program/chrf_turn3"] == pytest.approx(100 * 115 / 167 / 2)
+    assert [metrics[f"response_tokens/turn{turn}"] for turn in (1, 2, 3)] == [10, 11, 12]
+    assert [metrics[f"feedback_tokens/turn{turn}"] for turn in (1, 2)] == [7, 8]
+
+
+def test_the_same_keys_every_step_and_nan_for_a_share_of_nothing() -> None:
+    first, second = episode_metrics(EPISODES, 3), episode_metrics(EPISODES[:2], 3)
+    assert list(first) == list(second)
+    assert len(first) == 6 + 3 * (1 + len(Verdict) + 1) + 2 * (len(Verdict) - 1) + 2 * 2 + 2
+    later = [value for key, value in second.items() if key.startswith(("verdict_turn2", "program", "repair"))]
+    assert all(math.isnan(value) for value in later)
+    assert second["episode/solve_rate_turn3"] == 1 / 2  # of all episodes, also those that ended before
 
 
 def test_the_metrics_do_not_depend_on_the_order() -> None:
-    assert episode_metrics(EPISODES[::-1]) == episode_metrics(EPISODES)
+    forth, back = episode_metrics(EPISODES, 3), episode_metrics(EPISODES[::-1], 3)
+    assert forth == pytest.approx(back, nan_ok=True)
+
+
+def test_one_turn_has_no_keys_of_later_ones() -> None:
+    metrics = episode_metrics(EPISODES[:2], 1)
+    assert not [key for key in metrics if "turn2" in key or "repair_turn" in key or "feedback" in key]
+
+
+def test_mean_of_what_is_there() -> None:
+    assert mean([1.0, None, 2.0]) == 1.5
+    assert math.isnan(mean([None])) and math.isnan(mean([]))
+
+
+# --- evaluation
+
+
+def sample(verdicts: list[Verdict], *, public: bool, prompt: str = "p", limit: int = 3) -> Any:
+    """An episode as the host hands it over: batch size 1."""
+    info = {"turn_verdicts": torch.full((1, limit), -1.0)}
+    solved = float(verdicts[-1] == OK)
+    record = episode(verdicts, public=public, problem=prompt)
+    return SimpleNamespace(info=info, scores=torch.tensor([solved]), prompts=[prompt], labels=[prompt], record=record)
 
 
 def loader(**sources: list[str]) -> list[tuple[list[str], list[str], list[str], list[None]]]:
@@ -130,86 +160,97 @@ def test_a_prompt_of_no_known_source() -> None:
     assert logs["eval_unknown_pass1"] == 1.0
 
 
-# --- what is kept
+# --- the record
 
 
-def test_metrics_file_has_a_line_a_step(tmp_path: Path) -> None:
-    log = RunLog(RlefConfig(run_dir=str(tmp_path / "run" / "rlef")))
-    log.write_metrics(1, {"loss": 0.5, "steps": 4, "generated_samples": ["text", 1.0], "tensor": torch.tensor(1.0)})
-    log.write_metrics(2, {"loss": 0.25})
-    lines = [json.loads(line) for line in (tmp_path / "run" / "rlef" / "metrics.jsonl").read_text().splitlines()]
-    assert all(line.pop("unix_time_s") > 1e9 for line in lines)
-    assert lines == [{"step": 1, "loss": 0.5, "steps": 4}, {"step": 2, "loss": 0.25}]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return family_tokenizer("llama-3.1")
-
-
-@pytest.fixture
-def episode(tokenizer: Any) -> Any:
-    """Two turns of three, as tokens and as the host's mask, with the texts that went in."""
-    dialog, eot = Dialog(tokenizer), tokenizer.eos_token_id
-    first, second = (tokenizer.encode(text, add_special_tokens=False) + [eot] for text in ("prose", "print(1)"))
-    parts = [dialog.prompt_tokens("Solve it."), first, dialog.feedback_tokens("No.", eot), second]
-    tokens = [token for part in parts for token in part]
-    mask = [int(index % 2) for index, part in enumerate(parts) for _ in part]
-    made = sample([INVALID, OK], public=True, prompt="sum-of-two")
-    made.info["turn_rewards"] = torch.tensor([[-0.2, 1.0, 0.0]])
-    made.sequences, made.action_mask = torch.tensor([tokens]), torch.tensor([mask[1:]])
-    made.lengths = [len(part) for part in parts]
-    return made
-
-
-def test_record_is_the_dialog_with_verdicts_and_rewards(episode: Any, tokenizer: Any) -> None:
-    kept = record(episode, tokenizer)
-    messages = kept.pop("messages")
-    assert kept.pop("rewards") == pytest.approx([-0.2, 1.0])
-    assert kept == {
-        "problem": "sum-of-two",
+def test_a_record_holds_what_dialogs_analysis_and_replays_read() -> None:
+    kept = EPISODES[2]
+    assert {key: kept[key] for key in ("problem", "solved", "public_passed", "judge_workers")} == {
+        "problem": "p",
         "solved": True,
         "public_passed": True,
-        "verdicts": ["invalid_code", "accepted"],
+        "judge_workers": 4,
     }
-    assert [message["role"] for message in messages] == ["environment", "model", "environment", "model"]
-    assert [message["tokens"] for message in messages] == episode.lengths
-    assert [message["text"] for message in messages[1::2]] == ["prose<|eot_id|>", "print(1)<|eot_id|>"]
-    assert "Solve it." in messages[0]["text"] and "No." in messages[2]["text"]
-    assert "".join(message["text"] for message in messages) == tokenizer.decode(episode.sequences[0])
+    assert [turn["verdict"] for turn in kept["turns"]] == ["invalid_code", "timeout", "accepted"]
+    assert [turn["reward"] for turn in kept["turns"]] == [-0.2, 0.0, 1.0]
+    assert [turn["code"] for turn in kept["turns"]] == [None, "abcd", "abc"]
+    second = kept["turns"][1]
+    times = {key: second[key] for key in ("generated_at_unix_s", "generate_s", "judged_at_unix_s", "judge_s", "run_s")}
+    assert list(times.values()) == [1010.0, 3.0, 1013.0, 2.0, 0.5]
+    assert (second["cpu_s"], second["memory_mb"], second["truncated"]) == (0.25, 9.0, False)
+    assert [message["role"] for message in kept["messages"]] == ["environment", "model"] * 3
+    assert [message["tokens"] for message in kept["messages"]] == [50, 10, 7, 11, 8, 12]
+    assert kept["messages"][0]["text"] == "Solve it."
     assert json.loads(json.dumps(kept)) == kept
 
 
-def test_record_of_an_episode_that_ends_with_feedback_left_out(episode: Any, tokenizer: Any) -> None:
-    """One turn: the last token of the sequence is the model's."""
-    end = sum(episode.lengths[:2])
-    episode.sequences, episode.action_mask = episode.sequences[:, :end], episode.action_mask[:, : end - 1]
-    episode.info["turns"] = torch.tensor([1.0])
-    kept = record(episode, tokenizer)
-    assert [message["role"] for message in kept["messages"]] == ["environment", "model"]
-    assert kept["verdicts"] == ["invalid_code"]
-    assert kept["rewards"] == pytest.approx([-0.2])
+# --- what is kept
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_metrics_file_has_a_line_a_step(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run" / "rlef", 0)
+    folder.write_metrics(1, {"loss": 0.5, "n": 4, "generated_samples": ["text", 1.0], "tensor": torch.tensor(1.0)})
+    folder.write_metrics(2, {"loss": 0.25, "share": math.nan, "far": math.inf})
+    written = lines(tmp_path / "run" / "rlef" / "metrics.jsonl")
+    assert all(line.pop("unix_time_s") > 1e9 for line in written)
+    assert written == [{"step": 1, "loss": 0.5, "n": 4}, {"step": 2, "loss": 0.25, "share": None, "far": None}]
+
+
+def test_a_line_that_a_kill_cut_in_half_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 1.0}\n{"step": 2, "lo')
+    RunFolder(tmp_path, 0).write_metrics(2, {"loss": 0.5})
+    assert [(step["step"], step["loss"]) for step in files.read_metrics(tmp_path)] == [(1, 1.0), (2, 0.5)]
+
+
+def test_reading_passes_over_what_is_no_step(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(
+        b'{"step": 2, "loss": 3, "name": "x", "list": [1]}\n'
+        b'\xff\xfe garbage\n[1, 2]\n\n{"loss": 9}\n'
+        b'{"step": 1, "loss": null, "high": NaN}\n'
+        b'{"step": 2, "loss": 4}\n'  # made again after a resume
+        b'{"step": 3, "los'
+    )
+    first, second = files.read_metrics(tmp_path)
+    assert (second["step"], second["loss"]) == (2, 4)
+    assert math.isnan(first["loss"]) and math.isnan(first["high"])
+    assert files.read_metrics(tmp_path / "nowhere") == []
+
+
+def test_a_run_is_found_in_its_folder_or_right_below(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "out" / "rlef", 0).write_plan(7, 3)
+    assert files.find_run(tmp_path / "out") == files.find_run(tmp_path / "out" / "rlef") == tmp_path / "out" / "rlef"
+    assert files.read_plan(tmp_path / "out" / "rlef")["steps"] == 7
+    assert files.read_plan(tmp_path) == {}
+    with pytest.raises(UsageError, match="no run at .*nowhere"):
+        files.find_run(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("every, kept", [(1, [1, 2, 3, 4]), (2, [2, 4]), (10, []), (0, [])])
-def test_every_nth_step_is_kept(episode: Any, tokenizer: Any, tmp_path: Path, every: int, kept: list[int]) -> None:
-    log = RunLog(RlefConfig(run_dir=str(tmp_path), rollouts_every=every))
-    for step in (1, 2, 3, 4):
-        log.write_episodes([episode, episode], step, tokenizer)
-    assert sorted(path.name for path in tmp_path.rglob("*.jsonl")) == [f"step_{step:06d}.jsonl" for step in kept]
-    for path in tmp_path.rglob("*.jsonl"):
-        lines = path.read_text().splitlines()
-        assert [json.loads(line)["problem"] for line in lines] == ["sum-of-two", "sum-of-two"]
+def test_every_nth_step_is_kept(every: int, kept: list[int]) -> None:
+    assert [step for step in (1, 2, 3, 4) if RunFolder(Path(), every).keeps(step)] == kept
 
 
-def test_a_step_that_fails_while_it_is_written_leaves_no_half_file(
-    episode: Any, tokenizer: Any, tmp_path: Path
-) -> None:
-    log = RunLog(RlefConfig(run_dir=str(tmp_path), rollouts_every=1))
-    with pytest.raises(AttributeError):
-        log.write_episodes([episode, SimpleNamespace()], 1, tokenizer)
+def test_episodes_come_back_as_they_were(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, 1)
+    folder.write_episodes(3, EPISODES[:1])
+    folder.write_episodes(12, EPISODES)
+    assert files.kept_steps(tmp_path) == [3, 12]
+    step, kept = files.read_episodes(tmp_path)
+    assert (step, [one.pop("step") for one in kept]) == (12, [12] * 4)
+    assert kept == EPISODES
+    assert len(files.read_episodes(tmp_path, 3)[1]) == 1
+    with pytest.raises(UsageError, match="no episodes of step 4: choose one of 3, 12"):
+        files.read_episodes(tmp_path, 4)
+    with pytest.raises(UsageError, match="rollouts_every"):
+        files.read_episodes(tmp_path / "rollouts")
+
+
+def test_a_step_that_fails_while_it_is_written_leaves_no_half_file(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        RunFolder(tmp_path, 1).write_episodes(1, [EPISODES[0], {"not": object()}])
     assert not list((tmp_path / "rollouts").glob("*.jsonl"))
-
-
-def test_the_lists_are_what_the_info_holds_beside_scalars(episode: Any) -> None:
-    assert {key for key, value in episode.info.items() if value.dim() > 1} == set(TURN_LISTS)

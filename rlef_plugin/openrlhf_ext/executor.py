@@ -25,6 +25,7 @@ from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import Dialog, Environment, Step, load_environment
 from rlef_plugin.judge import Judge, open_judge
 from rlef_plugin.problems import ProblemStores
+from rlef_plugin.runs.record import Record, record_of
 
 MIN_RESPONSE_TOKENS = 16  # a last turn with less room than this cannot hold a program
 NO_VERDICT = -1  # pads `turn_verdicts` of turns that were not played
@@ -39,8 +40,10 @@ class Episode:
     log_probs: list[float] = field(default_factory=list)  # of the sampled tokens, 0.0 elsewhere; len(tokens) if kept
     steps: list[Step] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # first message, response, feedback, response, ...
+    asked_at: list[float] = field(default_factory=list)  # of each response: unix time of the request
     generate_s: list[float] = field(default_factory=list)  # of each response
-    truncated: int = 0  # responses cut by length
+    cut: list[bool] = field(default_factory=list)  # of each response: by length
+    judged_at: list[float] = field(default_factory=list)  # of each response: unix time of its submission
 
     def add_response(self, ids: list[int], log_probs: list[float] | None) -> None:
         self.action_ranges.append((len(self.tokens), len(self.tokens) + len(ids)))
@@ -58,12 +61,18 @@ class Episode:
             "solved": float(self.steps[-1].solved),
             "public_passed": float(self.steps[-1].public_passed),
             "turns": float(len(self.steps)),
-            "responses_truncated": float(self.truncated),
+            "responses_truncated": float(sum(self.cut)),
             "judge_s": sum(step.judge_s for step in self.steps),
             "generate_s": sum(self.generate_s),
             "turn_rewards": [step.reward for step in self.steps] + [0.0] * unplayed,
             "turn_verdicts": [float(step.verdict) for step in self.steps] + [float(NO_VERDICT)] * unplayed,
         }
+
+    def record(self, problem: str, judge_workers: int) -> Record:
+        generated = list(zip(self.asked_at, self.generate_s, strict=True))
+        return record_of(
+            problem, self.steps, self.texts, self.action_ranges, self.cut, generated, self.judged_at, judge_workers
+        )
 
 
 class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
@@ -100,8 +109,9 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             "observation_tokens": episode.tokens,
             "action_ranges": episode.action_ranges,
             "rollout_log_probs": episode.log_probs or None,
-            "truncated": episode.truncated > 0,
+            "truncated": any(episode.cut),
             "extra_logs": logs,
+            "record": episode.record(label, self.config.judge.worker_count),  # for `RecordedSamples`, not the host
         }
 
     async def play(
@@ -117,6 +127,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         episode.log_probs = [0.0] * len(episode.tokens) if with_log_probs else []
         while True:
             text = await self._respond(episode, problem_id, sampling_params, max_length, llm_engine)
+            episode.judged_at.append(time.time())
             step = await env.step(text, last=not self._room_for_another_turn(episode, max_length))
             episode.steps.append(step)
             episode.texts.append(text)
@@ -144,6 +155,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             )
         params = copy(sampling_params)  # the host shares one object between the samples of a prompt
         params.max_tokens = min(room, sampling_params.max_tokens or room)
+        episode.asked_at.append(time.time())
         started = time.monotonic()
         output = (await llm_engine.generate(episode.tokens, params)).outputs[0]
         episode.generate_s.append(time.monotonic() - started)
@@ -152,7 +164,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             raise RuntimeError(
                 f"vLLM returned no token for problem {problem_id} (finish reason {output.finish_reason})"
             )
-        episode.truncated += output.finish_reason == "length"
+        episode.cut.append(output.finish_reason == "length")
         log_probs = None
         if sampling_params.logprobs is not None:
             log_probs = [at[token].logprob for token, at in zip(ids, output.logprobs, strict=True)]

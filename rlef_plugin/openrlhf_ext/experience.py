@@ -19,8 +19,10 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.openrlhf_ext.rollouts import TURN_LISTS
 from rlef_plugin.rl import advantages as adv
+from rlef_plugin.rl.diagnostics import Batch, turn_diagnostics
 from rlef_plugin.rl.kl import turn_kl
 from rlef_plugin.rl.turns import Turns, at_turn_starts, find_turns, spread, turn_mask
+from rlef_plugin.runs.timeline import Clock
 
 DUMPED = ("sequences", "attention_mask", "action_mask", "action_log_probs", "rollout_log_probs", "values", "returns")
 
@@ -31,16 +33,36 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.config = RlefConfig.from_environment()
+        self.clock = Clock()
+        self.turn_metrics: dict[str, float] = {}  # of the last batch
         if self.config.advantage_estimator == "turn":
             experience_maker.compute_approx_kl = token_log_ratio
+
+    def make_experience(self, samples_list: list[Any]) -> list[Any]:
+        """Host override: the forward passes of all models."""
+        with self.clock.part("forward"):
+            return super().make_experience(samples_list)
 
     @torch.no_grad()
     def compute_advantages_and_returns(self, experiences: list[Any]) -> list[Any]:
         """Host override (`experience_maker.py`): fill `advantages` and `returns` (B, A) of each micro-batch."""
-        turn_lists = [{key: experience.info.pop(key) for key in TURN_LISTS} for experience in experiences]
-        if self.config.advantage_estimator != "turn":
-            return super().compute_advantages_and_returns(experiences)
-        turns = [self._turns(experience) for experience in experiences]
+        with self.clock.part("advantages"):
+            turns = [self._turns(experience) for experience in experiences]
+            kls = [experience.kl for experience in experiences]  # the host drops them
+            turn_lists = [{key: experience.info.pop(key) for key in TURN_LISTS} for experience in experiences]
+            if self.config.advantage_estimator == "turn":
+                self._fill(experiences, turns, turn_lists)
+            else:
+                super().compute_advantages_and_returns(experiences)
+            batches = [
+                Batch(found, kl, one.advantages, one.returns, one.values)
+                for one, found, kl in zip(experiences, turns, kls, strict=True)
+            ]
+            self.turn_metrics = turn_diagnostics(batches, self.config.episode.turn_limit)
+        return experiences
+
+    def _fill(self, experiences: list[Any], turns: list[Turns], turn_lists: list[dict[str, torch.Tensor]]) -> None:
+        """The paper's arithmetic over a rollout batch, micro-batch by micro-batch."""
         per_token = self.config.value == "token"
         advantages = []  # (B, N), or (B, A) with a value a token
         for experience, found, lists in zip(experiences, turns, turn_lists, strict=True):
@@ -54,7 +76,6 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         self._dump(experiences, turn_lists)
         for experience in experiences:
             experience.kl = None  # as the host does: not needed past this point
-        return experiences
 
     def _turns(self, experience: Any) -> Turns:
         """The turns of a micro-batch, which must be those that were played: else rewards would slip to other turns."""

@@ -1,27 +1,55 @@
-"""The host's trainers, with our experience maker, solve rates as evaluation metrics, and episodes kept on disk.
+"""The host's trainers, with our experience maker, solve rates as evaluation metrics, episodes kept on disk, and the
+time of each step accounted for.
 
 Both trainers run in processes of their own, so the names they look up in the host's modules are replaced when this
 module is imported there, which unpickling the classes below does. `PPOTrainerAsync` makes its `TrainingActor` itself,
 from its own module's globals.
 """
 
-import time
+from pathlib import Path
 from typing import Any
 
 import ray
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 
+from rlef_plugin.config import RlefConfig
 from rlef_plugin.openrlhf_ext.experience import TurnExperienceMaker
+from rlef_plugin.openrlhf_ext.group_clock import GroupClock
 from rlef_plugin.openrlhf_ext.remote import original_class
-from rlef_plugin.openrlhf_ext.rollouts import RunLog, episode_metrics, solve_rates
+from rlef_plugin.openrlhf_ext.rollouts import solve_rates, step_metrics
+from rlef_plugin.openrlhf_ext.samples import RecordedSamples
+from rlef_plugin.runs.files import EVALUATIONS, RunFolder
+
+
+def run_folder(config: RlefConfig) -> RunFolder:
+    return RunFolder(Path(config.run_dir), config.rollouts_every)
+
+
+def planned_steps(prompts: int, args: Any) -> int:
+    """Steps of a whole run; fewer are made where dynamic filtering draws more prompts for a step."""
+    full, rest = divmod(prompts, args.rollout.batch_size)
+    rest_trains = rest * args.rollout.n_samples_per_prompt >= args.train.batch_size
+    return (full + rest_trains) * args.train.num_episodes
 
 
 class EpisodeLogging:
-    """A step that also reports solve rates and verdicts per turn, and keeps every Nth step's episodes."""
+    """A step that also reports its episodes, its turns and its time, and keeps every Nth step's episodes."""
 
     args: Any
-    tokenizer: Any
     experience_maker: TurnExperienceMaker
+    actor_model_group: Any
+    critic_model_group: Any
+    reference_model_group: Any
+    before_batch = "rollout"  # what the trainer's process does until a batch is there: its part of the step
+
+    def fit(self, global_step: int = 0) -> None:
+        """Host override: the clocks start with the run."""
+        self.groups = GroupClock()
+        self.groups.watch(self.actor_model_group, "policy")
+        self.groups.watch(self.reference_model_group, "reference")
+        self.groups.watch(self.critic_model_group, "critic")
+        self.experience_maker.clock.lap(0.0)
+        super().fit(global_step)  # type: ignore[misc]
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """Host override: metrics and episodes first, then the host's step on a whole number of updates.
@@ -29,31 +57,67 @@ class EpisodeLogging:
         The last batch of a pass over the problems may be short. The host would leave its odd micro-batches' gradients
         to be mixed into the next step, so they are left out here.
         """
+        clock = self.experience_maker.clock
+        clock.rest_was(self.before_batch)
         rest = len(rollout_samples) % self.args.train.batch_size
         rollout_samples = rollout_samples[: len(rollout_samples) - rest]
         if not rollout_samples:
             return {"rollout/left_out": float(rest)}, global_step
-        started = time.monotonic()
-        metrics = episode_metrics(rollout_samples)
-        RunLog(self.experience_maker.config).write_episodes(rollout_samples, global_step + 1, self.tokenizer)
+        with clock.part("episodes"):
+            metrics = step_metrics(rollout_samples) | rollout_samples[0].rollout.metrics()
+            folder = run_folder(self.experience_maker.config)
+            if folder.keeps(global_step + 1):
+                folder.write_episodes(global_step + 1, (sample.record for sample in rollout_samples))
         self.experience_maker.global_step = global_step + 1
-        written_s = time.monotonic() - started
         status, next_step = super().train_step(rollout_samples, global_step)  # type: ignore[misc]
-        return {**status, **metrics, "rollout/left_out": float(rest), "timing/episode_logging": written_s}, next_step
+        turns = self.experience_maker.turn_metrics
+        return {**status, **metrics, **turns, "rollout/left_out": float(rest)}, next_step
+
+    def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        with self.experience_maker.clock.part("update"):
+            return super().ppo_train(global_steps)  # type: ignore[misc]
+
+    def broadcast_to_vllm(self) -> None:
+        with self.experience_maker.clock.part("weight_sync"):
+            super().broadcast_to_vllm()  # type: ignore[misc]
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
         """Host override: called with a step's complete status, generation times included."""
-        if logs_dict and "episode/solve_rate" in logs_dict:  # a step that was left out has none
-            RunLog(self.experience_maker.config).write_metrics(global_step, logs_dict)
-        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # type: ignore[misc]
+        clock, logs = self.experience_maker.clock, dict(logs_dict or {})
+        if "episode/solve_rate" in logs:  # a step that was left out has none
+            idle_s = logs["rollout_s/other"] if self.before_batch == "rollout" else 0.0
+            logs |= clock.lap(idle_s) | self.groups.lap()
+        with clock.part("saving"):
+            if "episode/solve_rate" in logs:
+                run_folder(self.experience_maker.config).write_metrics(global_step, logs)
+            super().save_logs_and_checkpoints(global_step, logs, client_states)  # type: ignore[misc]
+
+    def save_best_checkpoint(self, eval_metrics: Any, global_step: int, client_states: Any = None) -> None:
+        """Host override: called after each evaluation, also by the asynchronous trainer."""
+        with self.experience_maker.clock.part("evaluation"):
+            run_folder(self.experience_maker.config).write_metrics(global_step, eval_metrics or {}, EVALUATIONS)
+            super().save_best_checkpoint(eval_metrics, global_step, client_states)  # type: ignore[misc]
 
 
 class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: ignore[misc]
     """Synchronous training."""
 
+    def fit(self, global_step: int = 0) -> None:
+        config = self.experience_maker.config
+        run_folder(config).write_plan(
+            planned_steps(len(self.prompts_dataloader), self.args), config.episode.turn_limit
+        )
+        super().fit(global_step)
+
+    def evaluate(self, global_step: int, **settings: Any) -> dict[str, float]:
+        with self.experience_maker.clock.part("evaluation"):
+            return super().evaluate(global_step, **settings)
+
 
 class AsyncTraining(EpisodeLogging, original_class(ppo_trainer_async.TrainingActor)):  # type: ignore[misc]
     """The training side of asynchronous training."""
+
+    before_batch = "waiting"
 
 
 class AsyncTrainer(original_class(ppo_trainer_async.PPOTrainerAsync)):  # type: ignore[misc]
@@ -61,13 +125,22 @@ class AsyncTrainer(original_class(ppo_trainer_async.PPOTrainerAsync)):  # type: 
 
 
 class AsyncGeneration(original_class(ppo_trainer_async.GenerateSamplesActor)):  # type: ignore[misc]
-    """The generating side; exists so that this module, and with it our metrics, is imported in its process."""
+    """The generating side of asynchronous training, which alone knows the data; our metrics come with this module."""
+
+    def fit(self, episode: int, total_consumed_prompts: int) -> None:
+        config = RlefConfig.from_environment()
+        run_folder(config).write_plan(
+            planned_steps(len(self.prompts_dataloader), self.args), config.episode.turn_limit
+        )
+        super().fit(episode, total_consumed_prompts)
 
 
 TrainerActor = ray.remote(Trainer)
 AsyncTrainerActor = ray.remote(AsyncTrainer)
 
 ppo_trainer.RemoteExperienceMaker = TurnExperienceMaker
+ppo_trainer.SamplesGenerator = RecordedSamples
+ppo_trainer_async.SamplesGenerator = RecordedSamples
 ppo_trainer.compute_eval_metrics = solve_rates
 ppo_trainer_async.compute_eval_metrics = solve_rates
 ppo_trainer_async.TrainingActor = ray.remote(AsyncTraining)

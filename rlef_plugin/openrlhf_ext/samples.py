@@ -1,0 +1,44 @@
+"""The host's sample generator, with each episode's record kept beside its sample.
+
+    executor's answer {"record", ...} -> sample.record      an episode, `runs/record.py`
+    one call of the generator -> samples[0].rollout         when what was generated and judged, `runs/timeline.py`
+
+Both are plain attributes: they travel with the sample between the host's processes and are gone as soon as it batches
+samples into tensors.
+"""
+
+import time
+from typing import Any
+
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+
+from rlef_plugin.env.behaviour import edits
+from rlef_plugin.runs.record import Record
+from rlef_plugin.runs.timeline import Rollout
+
+
+class RecordedSamples(SamplesGenerator):  # type: ignore[misc]
+    played: list[Record]  # of the call that is going on, also the episodes it filters out
+
+    def generate_samples(self, **settings: Any) -> Any:
+        """Host override: (samples, filter pass rate, prompts consumed, whether the data is exhausted)."""
+        started, self.played = time.time(), []
+        samples, *more = super().generate_samples(**settings)
+        if samples:
+            samples[0].rollout = Rollout.of((started, time.time()), self.played)
+        self.played = []
+        return samples, *more
+
+    def generate_eval_samples(self, **settings: Any) -> Any:
+        self.played = []
+        return super().generate_eval_samples(**settings)
+
+    def _process_response_into_experience(self, response: dict[str, Any], **settings: Any) -> Any:
+        """Host override: also the record, and how similar its programs are, while other episodes still play."""
+        sample = super()._process_response_into_experience(response, **settings)
+        sample.record = response["record"]
+        turns = sample.record["turns"]
+        for turn, similarity in zip(turns, edits([turn["code"] for turn in turns]), strict=True):
+            turn["chrf"] = similarity
+        self.played.append(sample.record)
+        return sample

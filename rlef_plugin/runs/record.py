@@ -1,0 +1,64 @@
+"""An episode as plain values: what metrics, dialogs, the analysis of behaviour and a replay read; JSON can hold it.
+
+Made in the rollout actor, where program texts and clock readings are; it travels beside the host's sample to the
+trainer. It holds what the model saw and wrote and what came of it: never a private test.
+"""
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from rlef_plugin.env.base import Step
+
+Record = dict[str, Any]
+
+
+def record_of(
+    problem: str,
+    steps: Sequence[Step],
+    texts: Sequence[str],
+    action_ranges: Sequence[tuple[int, int]],
+    truncated: Sequence[bool],
+    generated: Sequence[tuple[float, float]],
+    judged_at: Sequence[float],
+    judge_workers: int,
+) -> Record:
+    """`texts` are first message, response, feedback, response, ...; the other sequences have an entry a response.
+
+    `generated` is (unix time of the request, seconds to its answer), `judged_at` the unix time of the submission.
+    `judge` names the process that judged, so that workers can be counted once.
+    """
+    borders = [0, *(border for one in action_ranges for border in one)]
+    tokens = [end - start for start, end in zip(borders, borders[1:], strict=False)]
+    return {
+        "problem": problem,
+        "solved": steps[-1].solved,
+        "public_passed": steps[-1].public_passed,
+        "judge": f"{platform.node()}:{os.getpid()}",
+        "judge_workers": judge_workers,
+        "turns": [
+            {
+                "verdict": step.verdict.name.lower(),
+                "public_passed": step.public_passed,
+                "reward": step.reward,
+                "code": step.code,
+                "response_tokens": end - start,
+                "truncated": cut,
+                "generated_at_unix_s": asked_at,
+                "generate_s": generate_s,
+                "judged_at_unix_s": judge_at,
+                "judge_s": step.judge_s,
+                "run_s": step.run_s,
+                "cpu_s": step.cpu_s,
+                "memory_mb": step.memory_mb,
+            }
+            for step, (start, end), cut, (asked_at, generate_s), judge_at in zip(
+                steps, action_ranges, truncated, generated, judged_at, strict=True
+            )
+        ],
+        "messages": [
+            {"role": ("environment", "model")[place % 2], "text": text, "tokens": count}
+            for place, (text, count) in enumerate(zip(texts, tokens, strict=True))
+        ],
+    }
