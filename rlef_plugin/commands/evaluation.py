@@ -19,6 +19,9 @@ def evaluate(
     rollouts: Annotated[int, typer.Option(help="Of each problem.")] = 20,
     problems: Annotated[int, typer.Option(help="Only the first so many; 0 = all.")] = 0,
     temperature: Annotated[float, typer.Option()] = 0.2,
+    temperature_to: Annotated[
+        float | None, typer.Option(help="Draw each response's temperature between the two.")
+    ] = None,
     top_p: Annotated[float, typer.Option()] = 0.95,
     seed: Annotated[int, typer.Option()] = 0,
     max_len: Annotated[int, typer.Option(help="Tokens of a whole episode.")] = 8192,
@@ -44,6 +47,7 @@ def evaluate(
         problems=problems,
         rollouts=rollouts,
         temperature=temperature,
+        temperature_to=temperature_to,
         top_p=top_p,
         seed=seed,
         max_len=max_len,

@@ -8,11 +8,13 @@ from there.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from rlef_plugin.env.base import Step
 from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
+from rlef_plugin.evaluation.settings import EvalSettings
 
 Key = tuple[str, int]  # problem id, index of the rollout
 
@@ -75,10 +77,18 @@ def rollout_of(
     return Rollout(problem, index, steps[-1].solved, turns, messages)
 
 
-def seed_of(seed: int, problem: str, index: int) -> int:
-    """Of one rollout: the same for the same evaluation, whatever was played before it and by which engine."""
-    digest = hashlib.sha256(f"{seed}\n{index}\n{problem}".encode()).digest()
-    return int.from_bytes(digest[:6], "little")
+def draws(settings: EvalSettings, problem: str, index: int) -> Iterator[tuple[float, int]]:
+    """(temperature, seed) of one rollout's responses, one after the other.
+
+    The same for the same evaluation, whatever was played before and by which engine. Between two temperatures each
+    response has one drawn uniformly.
+    """
+    digest = hashlib.sha256(f"{settings.seed}\n{index}\n{problem}".encode()).digest()
+    source = random.Random(digest)
+    while True:
+        seed = source.getrandbits(48)
+        warmer = settings.temperature_to or settings.temperature
+        yield settings.temperature + (warmer - settings.temperature) * source.random(), seed
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

@@ -18,7 +18,7 @@ from typing import Any
 from rlef_plugin.env import load_environment
 from rlef_plugin.env.base import Step
 from rlef_plugin.errors import UsageError
-from rlef_plugin.evaluation.play import rollout_of, seed_of
+from rlef_plugin.evaluation.play import draws, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
 from rlef_plugin.evaluation.settings import EvalSettings
 from rlef_plugin.judge import Judge, open_judge
@@ -43,13 +43,13 @@ class ServerPlayer:
     async def play(self, problem_id: str, index: int) -> Rollout:
         env = self.environment(self.problems, self.judge, self.settings.config.episode, self.count_tokens)
         texts = [await env.reset(problem_id)]
-        seed = seed_of(self.settings.seed, problem_id, index)
+        drawn = draws(self.settings, problem_id, index)
         steps: list[Step] = []
         tokens: list[int] = []
         seconds: list[float] = []
         while not steps or not steps[-1].done:
             started = time.monotonic()
-            text, written, context = await self._respond(texts, env.prefill, seed + len(steps))
+            text, written, context = await self._respond(texts, env.prefill, *next(drawn))
             seconds.append(time.monotonic() - started)
             tokens.append(written)
             needed = self.settings.config.episode.feedback_tokens + SPARE_TOKENS
@@ -57,7 +57,7 @@ class ServerPlayer:
             texts += [text] if steps[-1].done else [text, steps[-1].observation]
         return rollout_of(problem_id, index, steps, texts, tokens, seconds)
 
-    async def _respond(self, texts: list[str], prefill: str, seed: int) -> tuple[str, int, int]:
+    async def _respond(self, texts: list[str], prefill: str, temperature: float, seed: int) -> tuple[str, int, int]:
         """(response, its tokens, tokens of the whole conversation after it)."""
         import openai
 
@@ -67,7 +67,7 @@ class ServerPlayer:
             answer = await self.client.chat.completions.create(
                 model=self.settings.model,
                 messages=messages,
-                temperature=self.settings.temperature,
+                temperature=temperature,
                 top_p=self.settings.top_p,
                 max_tokens=self.settings.max_new_tokens,
                 seed=seed,

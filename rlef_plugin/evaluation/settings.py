@@ -37,6 +37,7 @@ class EvalSettings:
     problems: int = 0  # the first so many of the split; 0 = all
     rollouts: int = 20  # a problem
     temperature: float = 0.2
+    temperature_to: float | None = None  # each response at a temperature drawn between the two
     top_p: float = 0.95
     seed: int = 0
     max_len: int = 8192
@@ -48,6 +49,10 @@ class EvalSettings:
         for key in ("rollouts", "max_len", "max_new_tokens", "engines", "in_flight"):
             if getattr(self, key) < 1:
                 raise UsageError(f"{key} is {getattr(self, key)}, but must be at least 1")
+        if self.temperature_to is not None and self.temperature_to < self.temperature:
+            raise UsageError(
+                f"temperature_to={self.temperature_to} is below temperature={self.temperature}: swap them"
+            )
         if not 0 <= self.temperature or not 0 < self.top_p <= 1:
             raise UsageError(
                 f"temperature={self.temperature} and top_p={self.top_p}: the first must not be negative, "

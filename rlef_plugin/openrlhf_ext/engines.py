@@ -3,8 +3,9 @@
     rlef eval -> Ray -> the host's `create_vllm_engines` -> actor: executor (environment, judge) + vLLM -> rollouts
 
 One actor an engine, so several are data parallel; all rollouts of a problem go to one engine, whose prefix cache then
-holds the problem. Each rollout has a seed of its own, so what is sampled does not depend on what else is in flight,
-up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are seeded. Sampled token ids are not kept: an evaluation reads text.
+holds the problem. Each response has a seed of its own, so what is sampled does not depend on what else is in flight,
+up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are seeded. Sampled token
+ids are not kept: an evaluation reads text.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ import ray
 from openrlhf.trainer.ray import vllm_engine
 from vllm import SamplingParams
 
-from rlef_plugin.evaluation.play import rollout_of, seed_of
+from rlef_plugin.evaluation.play import draws, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
 from rlef_plugin.evaluation.settings import EvalSettings
 from rlef_plugin.openrlhf_ext import AGENT_FILE
@@ -26,14 +27,13 @@ class EvaluationEngine(original_class(vllm_engine.RolloutRayActor)):  # type: ig
     async def play(self, problem_id: str, index: int, settings: EvalSettings) -> Rollout:
         sampling = SamplingParams(
             temperature=settings.temperature,
-            top_p=settings.top_p if settings.temperature else 1.0,
+            top_p=settings.top_p,
             max_tokens=settings.max_new_tokens,
             min_tokens=1,
             skip_special_tokens=False,  # as in training
-            # vLLM rewinds the generator of a prompt prefilled in pieces, which a CPU generator cannot do.
-            seed=None if settings.config.cpu_host else seed_of(settings.seed, problem_id, index),
         )
-        episode = await self.executor.play(problem_id, sampling, settings.max_len, self._tokenizer(), self)
+        sampled = SampledEngine(self, settings, problem_id, index)
+        episode = await self.executor.play(problem_id, sampling, settings.max_len, self._tokenizer(), sampled)
         lengths = [end - start for start, end in episode.action_ranges]
         return rollout_of(problem_id, index, episode.steps, episode.texts, lengths, episode.generate_s)
 
@@ -43,6 +43,21 @@ class EvaluationEngine(original_class(vllm_engine.RolloutRayActor)):  # type: ig
 
             self.tokenizer = AutoTokenizer.from_pretrained(self.kwargs["model"], trust_remote_code=True)
         return self.tokenizer
+
+
+class SampledEngine:
+    """The engine as one rollout sees it: every response with a temperature and a seed of its own."""
+
+    def __init__(self, engine: EvaluationEngine, settings: EvalSettings, problem_id: str, index: int) -> None:
+        self.engine, self.settings = engine, settings
+        self.draws = draws(settings, problem_id, index)
+
+    async def generate(self, tokens: list[int], params: SamplingParams) -> Any:
+        temperature, seed = next(self.draws)
+        params.temperature = temperature
+        # vLLM rewinds the generator of a prompt prefilled in pieces, which a CPU generator cannot do.
+        params.seed = None if self.settings.config.cpu_host else seed
+        return await self.engine.generate(tokens, params)
 
 
 class EnginePlayer:

@@ -1,0 +1,98 @@
+"""Playing what is missing, and what each response is sampled with."""
+
+import asyncio
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation.play import draws, missing, play_all
+from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, Turn
+from rlef_plugin.evaluation.settings import EvalSettings, with_preset
+
+SETTINGS = EvalSettings(model="m", config=RlefConfig())
+TURN = Turn("accepted", True, 1.0, "x", 1, 0.0, 0.0, 0.0, 0.0)
+
+
+class Gate:
+    """A player whose episodes wait until three play at once, so that a bound of two would never end."""
+
+    in_flight = 3
+
+    def __init__(self) -> None:
+        self.playing = self.most = 0
+        self.all_here = asyncio.Event()
+
+    async def play(self, problem_id: str, index: int) -> Rollout:
+        self.playing += 1
+        self.most = max(self.most, self.playing)
+        if self.playing == self.in_flight:
+            self.all_here.set()
+        await asyncio.wait_for(self.all_here.wait(), 10)
+        self.playing -= 1
+        if problem_id == "broken":
+            raise RuntimeError("the judge is broken")
+        return Rollout(problem_id, index, True, (TURN,), ())
+
+    async def close(self) -> None: ...
+
+
+def test_as_many_episodes_as_the_player_can_use_and_each_once() -> None:
+    keys = [(problem, index) for problem in "abc" for index in range(4)]
+    ended: list[Rollout] = []
+    player = Gate()
+    asyncio.run(play_all(keys, player, ended.append))
+    assert player.most == 3 and sorted((one.problem, one.index) for one in ended) == keys
+
+
+def test_an_error_ends_it_as_itself() -> None:
+    ended: list[Rollout] = []
+    with pytest.raises(RuntimeError, match="the judge is broken"):
+        asyncio.run(play_all([("a", 0), ("broken", 0), ("b", 0)], Gate(), ended.append))
+
+
+def test_only_what_is_missing_is_played(tmp_path: Path) -> None:
+    folder = RolloutFolder(tmp_path)
+    folder.append(Rollout("a", 1, True, (TURN,), ()))
+    assert missing(["a", "b"], 2, folder) == [("a", 0), ("b", 0), ("b", 1)]
+    folder.close()
+
+
+def test_every_response_has_a_seed_of_its_own_and_always_the_same() -> None:
+    seeds = [seed for problem in "ab" for index in range(20) for _, seed in islice(draws(SETTINGS, problem, index), 3)]
+    assert len(set(seeds)) == len(seeds)
+    assert seeds[:3] == [seed for _, seed in islice(draws(SETTINGS, "a", 0), 3)]
+    other = replace(SETTINGS, seed=1)
+    assert next(draws(other, "a", 0)) != next(draws(SETTINGS, "a", 0))
+
+
+def test_temperatures_are_drawn_uniformly_between_two() -> None:
+    mining = replace(SETTINGS, temperature=0.1, temperature_to=1.0)
+    drawn = [next(draws(mining, "a", index))[0] for index in range(4000)]
+    assert min(drawn) >= 0.1 and max(drawn) <= 1.0
+    quarters = [sum(0.1 + 0.225 * n <= t < 0.1 + 0.225 * (n + 1) for t in drawn) / 4000 for n in range(4)]
+    assert quarters == pytest.approx([0.25] * 4, abs=0.03)  # 4 standard errors
+    assert {next(draws(SETTINGS, "a", index))[0] for index in range(9)} == {0.2}
+
+
+def test_presets_are_the_papers() -> None:
+    assert (with_preset(SETTINGS, "10@100").temperature, with_preset(SETTINGS, "10@100").rollouts) == (1.0, 200)
+    with pytest.raises(UsageError, match="choose one of 1@3, 10@100"):
+        with_preset(SETTINGS, "1@5")
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"rollouts": 0}, "rollouts is 0"),
+        ({"top_p": 0.0}, "must be in"),
+        ({"temperature": -0.1}, "must not be negative"),
+        ({"temperature": 0.5, "temperature_to": 0.1}, "swap them"),
+    ],
+)
+def test_refuses_settings_that_mean_nothing(change: dict[str, float], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        replace(SETTINGS, **change)  # type: ignore[arg-type]
