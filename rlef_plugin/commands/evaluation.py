@@ -103,3 +103,18 @@ def _loaded(runs: list[str]) -> list:
     from rlef_plugin.evaluation import report
 
     return [report.load(Path(folder), name) for folder, _, name in (run.partition("=") for run in runs)]
+
+
+def mine(
+    runs: Runs,
+    out: Annotated[Path, typer.Option("-o", "--out", help="JSONL for the host's train_sft.")],
+    per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
+) -> None:
+    """Collect solved rollouts of evaluations as supervised examples, one of each program."""
+    from rlef_plugin.evaluation import mine as mining
+
+    rollouts = [rollout for run in _loaded(runs) for rollout in run.rollouts]
+    chosen = mining.successes(rollouts, per_problem)
+    mining.write(chosen, out)
+    repaired = sum(len(one.turns) > 1 for one in chosen)
+    typer.echo(f"{len(chosen)} of {len(rollouts)} rollouts ({repaired} with repairs) in {out}")

@@ -1,0 +1,59 @@
+"""`rlef mine`: successful rollouts as supervised examples, the paper's SFT and few-shot baselines (PAPER.md section 8).
+
+    evaluations -> solved rollouts -> one of each program -> sft.jsonl: {"messages": [...], "problem": ..., "turns": n}
+
+A row is a dialog in the host's format for `train_sft` with `--data.input_key messages --data.apply_chat_template`: it
+takes the loss on the last message alone, which here is the response that solved the problem; failed attempts before it
+are only read. Solved means that every test passed, also the private ones; none of them is in a row. The paper draws
+each response's temperature from U(0.1, 1.0): `rlef eval --temperature 0.1 --temperature-to 1.0`.
+
+Two rollouts of a problem are the same if their last programs are, up to comments and layout; the one with more turns
+is kept, since attempts at repair are what is rare.
+"""
+
+import ast
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation.rollouts import Rollout, by_problem
+
+
+def successes(rollouts: Iterable[Rollout], per_problem: int = 0) -> list[Rollout]:
+    """Solved rollouts, one of each last program, those with more turns first; at most `per_problem` (0 = all)."""
+    chosen: list[Rollout] = []
+    for group in by_problem(rollouts).values():
+        ordered = sorted((one for one in group if one.solved), key=lambda one: (-len(one.turns), one.index))
+        distinct = {same_program(one.turns[-1].code or ""): one for one in reversed(ordered)}
+        chosen += sorted(distinct.values(), key=ordered.index)[: per_problem or None]
+    return chosen
+
+
+def same_program(code: str) -> str:
+    """Equal for two programs that differ in comments and layout alone."""
+    try:
+        return ast.dump(ast.parse(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # of another Python, or too deep: by its text
+        return code.strip()
+
+
+def row(rollout: Rollout) -> dict[str, Any]:
+    messages = [{"role": message.role, "content": message.text} for message in rollout.messages]
+    return {"messages": messages, "problem": rollout.problem, "turns": len(rollout.turns)}
+
+
+def write(rollouts: Sequence[Rollout], out: Path) -> None:
+    """All at once: a file that is there is whole.
+
+    Raises:
+        UsageError: there is nothing to write.
+    """
+    if not rollouts:
+        raise UsageError("no rollout solved its problem, so there is nothing to learn from: play more of them")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    unfinished.write_text("".join(json.dumps(row(one)) + "\n" for one in rollouts))
+    os.replace(unfinished, out)
