@@ -1,16 +1,21 @@
 """The `rlef` command: what `commands/` holds, and how a user's error is said."""
 
+from collections.abc import Callable
+
 import typer
 
 from rlef_plugin.commands import data, evaluation, training, watch
 from rlef_plugin.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (training.train, training.demo, training.doctor, watch.watch, watch.show):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    *(training.train, training.demo, training.doctor),
+    *(watch.watch, watch.show),
+    *(evaluation.score, evaluation.analyze, evaluation.report, evaluation.mine),
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("eval")(evaluation.evaluate)
-for command in (evaluation.score, evaluation.analyze, evaluation.report, evaluation.mine):
-    app.command()(command)
 app.add_typer(data.app, name="data")
 
 

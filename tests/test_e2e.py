@@ -129,7 +129,7 @@ def test_the_parameters_of_policy_and_critic_moved(run: Run, trained: str) -> No
 def test_turn_rewards_follow_from_the_verdicts(run: Run) -> None:
     for step in range(3):
         for row, played in zip(run.rows(step), run.episodes[step], strict=True):
-            *intermediate, _ = verdicts = played["verdicts"]
+            *intermediate, _ = verdicts = [turn["verdict"] for turn in played["turns"]]
             expected = [-0.2 if verdict == "invalid_code" else 0.0 for verdict in intermediate]
             expected += [1.0 if verdicts[-1] == "accepted" else -1.0]
             assert row["turn_rewards"] == pytest.approx(expected + [0.0] * (3 - len(expected)))
@@ -205,9 +205,9 @@ def test_no_private_test_shows_anywhere(run: Run) -> None:
 def test_reports_solve_rates_and_verdicts_of_every_turn(run: Run) -> None:
     for metrics, played in zip(run.metrics, run.episodes, strict=True):
         for turn in (1, 2, 3):
-            solved = [one["solved"] and len(one["verdicts"]) <= turn for one in played]
+            solved = [one["solved"] and len(one["turns"]) <= turn for one in played]
             assert metrics[f"episode/solve_rate_turn{turn}"] == pytest.approx(sum(solved) / len(solved))
-        first = [one["verdicts"][0] for one in played]
+        first = [one["turns"][0]["verdict"] for one in played]
         assert metrics["verdict_turn1/accepted"] == pytest.approx(first.count("accepted") / len(first))
         assert metrics["rollout/num_samples"] == 27 and metrics["turn_kl"] == metrics["turn_kl"]
 

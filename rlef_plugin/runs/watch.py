@@ -1,109 +1,26 @@
 """`rlef watch`: a run's main numbers on one screen, live while it trains, or once.
 
 Reads only the run's folder (`files.py`), so it works from any terminal on that disk, during a run, after it, and after
-a crash. docs/metrics.md says what each number means.
+a crash.
 """
 
 import math
-import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rlef_plugin.judge.verdicts import Verdict
 from rlef_plugin.runs import files
-from rlef_plugin.runs.charts import Line, finite_mean, line_chart, share_bar, sparkline
+from rlef_plugin.runs.charts import share_bar
+from rlef_plugin.runs.panels import chart, duration, table_of_numbers, time_bar, verdict_bars
+from rlef_plugin.runs.run import Run
 
 REFRESH_S = 1.0
 WIDE = 116  # columns from which on the screen has two halves
 LATE = 5  # times a usual step without a new one: say so
-
-VERDICT_STYLE = {
-    Verdict.ACCEPTED: "green",
-    Verdict.WRONG_OUTPUT: "yellow",
-    Verdict.EXCEPTION: "red",
-    Verdict.TIMEOUT: "blue",
-    Verdict.OUT_OF_MEMORY: "magenta",
-    Verdict.OUTPUT_LIMIT: "cyan",
-    Verdict.INVALID_CODE: "bright_black",
-}
-TIME_PARTS = (  # label, key, style; the first three are the inside of step_s/rollout
-    ("generating", "rollout_s/generating", "green"),
-    ("judging", "rollout_s/judging", "yellow"),
-    ("rest of rollout", "rollout_s/other", "red"),
-    ("waiting for a batch", "step_s/waiting", "bright_black"),
-    ("forward", "step_s/forward", "cyan"),
-    ("advantages", "step_s/advantages", "bright_magenta"),
-    ("update", "step_s/update", "blue"),
-    ("weight sync", "step_s/weight_sync", "magenta"),
-    ("evaluation", "step_s/evaluation", "white"),
-    ("episode metrics", "step_s/episodes", "bright_red"),
-    ("saving", "step_s/saving", "bright_yellow"),
-    ("other", "step_s/other", "bright_black"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table of numbers: where it is from, how it is written, and where its curve's scale begins."""
-
-    label: str
-    key: str
-    form: str = "{:.0%}"
-    low: float | None = 0.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's folder as it is at this moment."""
-
-    folder: Path
-    steps: list[dict[str, float]]
-    evaluations: list[dict[str, float]]
-    plan: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Run":
-        steps, evaluations = files.read_metrics(folder), files.read_metrics(folder, files.EVALUATIONS)
-        return cls(folder, steps, evaluations, files.read_plan(folder))
-
-    @property
-    def turns(self) -> int:
-        keys = {key for step in self.steps for key in step}
-        return sum(key.startswith("episode/solve_rate_turn") for key in keys)
-
-    @property
-    def window(self) -> int:
-        """Steps over which `first` and `now` are means."""
-        return max(1, min(10, len(self.steps) // 4))
-
-    def curve(self, key: str) -> list[float]:
-        return [step.get(key, math.nan) for step in self.steps]
-
-    def now(self, key: str) -> float:
-        return finite_mean(self.curve(key)[-self.window :])
-
-    @property
-    def step_s(self) -> float:
-        """The usual time from one step to the next; NaN before the second."""
-        times = self.curve("unix_time_s")[-20:]
-        return statistics.median(
-            [b - a for a, b in zip(times, times[1:], strict=False) if math.isfinite(b - a)] or [math.nan]
-        )
-
-    @property
-    def evaluation_key(self) -> str | None:
-        """The pass rate of the first evaluated data set."""
-        keys = sorted(key for line in self.evaluations for key in line if key.endswith("_pass1"))
-        return keys[0] if keys else None
 
 
 def watch(folder: Path, console: Console, once: bool) -> None:
@@ -146,7 +63,7 @@ def head(run: Run, width: int) -> Group:
     """Which run, how far, how long."""
     done, all_steps = int(run.steps[-1]["step"]), run.plan.get("steps") or math.nan
     title = Text(f"{run.folder}", style="bold", no_wrap=True, overflow="ellipsis")
-    ago_s = time.time() - run.steps[-1].get("unix_time_s", math.nan)
+    ago_s = max(time.time() - run.steps[-1].get("unix_time_s", math.nan), 0.0)
     parts = [f"step {done}" + (f" of {all_steps}" if math.isfinite(all_steps) else "")]
     if math.isfinite(run.step_s):
         parts.append(f"{duration(run.step_s)} a step")
@@ -155,7 +72,7 @@ def head(run: Run, width: int) -> Group:
     elif math.isfinite(run.step_s) and ago_s > LATE * run.step_s + 60:
         parts.append(f"no new step for {duration(ago_s)}: stopped?")
     else:
-        parts.append(f"last step {duration(ago_s)} ago")
+        parts.append(f"last one {duration(ago_s)} ago")
         if math.isfinite(left_s := (all_steps - done) * run.step_s):
             parts.append(f"about {duration(left_s)} left")
     progress = Text()
@@ -163,146 +80,3 @@ def head(run: Run, width: int) -> Group:
         share = min(done / all_steps, 1.0)
         progress = share_bar([(share, "green"), (1 - share, "bright_black")], width)
     return Group(title, Text("  ·  ".join(parts)), *([progress] if progress else []))
-
-
-def duration(seconds: float) -> str:
-    """Two digits of it: 0.8 s, 12 s, 5 min, 3.2 h."""
-    if not math.isfinite(seconds):
-        return "?"
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.{int(seconds < 10 * size)}f} {unit}".replace(".0 ", " ")
-    return f"{seconds:.{int(seconds < 10)}f} s"
-
-
-def chart(run: Run, width: int, height: int) -> Group:
-    """Solve rates over the steps."""
-    lines = [Line("solved in turn 1", "cyan", run.curve("episode/solve_rate_turn1"))]
-    lines.append(Line(f"by turn {run.turns}", "green", run.curve("episode/solve_rate")))
-    legend = Text("\nSolved  ", style="bold")
-    if key := run.evaluation_key:
-        found = {line["step"]: line.get(key, math.nan) for line in run.evaluations}
-        lines.append(
-            Line(label_of(key), "magenta", carried([found.get(step["step"], math.nan) for step in run.steps]))
-        )
-    for line in lines:
-        legend.append(f"━ {line.label}  ", style=line.style)
-    first, last = int(run.steps[0]["step"]), int(run.steps[-1]["step"])
-    axis = Text(" " * 6 + f"{first}" + f"step {last}".rjust(width - 6 - len(str(first))), style="dim")
-    return Group(legend, *line_chart(lines, width, height), axis)
-
-
-def carried(values: Sequence[float]) -> list[float]:
-    """Each gap filled with what was last known, so that a rare measurement is a line."""
-    last, found = math.nan, []
-    for value in values:
-        last = value if math.isfinite(value) else last
-        found.append(last)
-    return found
-
-
-def label_of(evaluation_key: str) -> str:
-    return evaluation_key.removeprefix("eval_").replace("_pass1", " pass@1")
-
-
-def rows(run: Run) -> list[Row | None]:
-    """What the table shows, by group; None is a rule between groups."""
-    turns = range(1, run.turns + 1)
-    solved = [
-        Row(f"solved {'in' if turn == 1 else 'by'} turn {turn}", f"episode/solve_rate_turn{turn}") for turn in turns
-    ]
-    edits = [Row(f"chrF to turn {turn - 1}'s program", f"program/chrf_turn{turn}", "{:.0f}") for turn in turns[1:]]
-    tokens = [Row(f"response tokens, turn {turn}", f"response_tokens/turn{turn}", "{:.0f}") for turn in turns]
-    return [
-        *solved,
-        Row("false hope", "episode/false_hope"),
-        Row("repaired after feedback", "episode/repair_rate"),
-        None,
-        Row("invalid code", "episode/invalid_code"),
-        Row("program repeated in turn 2", "program/repeated_turn2"),
-        *edits,
-        Row("turns used", "episode/turns", "{:.2f}", 1.0),
-        *tokens,
-        Row("responses cut by length", "episode/truncated"),
-        None,
-        Row("reward", "rollout/reward_mean", "{:+.2f}", None),
-        Row("KL a turn", "turn_kl", "{:+.3f}", None),
-        Row("value error", "learner/value_error", "{:.2f}"),
-        Row("explained variance", "learner/explained_variance", "{:+.2f}", None),
-        Row("tokens clipped", "ppo_clip_ratio", "{:.1%}"),
-        Row("policy gradient norm", "actor_grad_norm", "{:.2f}"),
-    ]
-
-
-def table_of_numbers(run: Run, width: int) -> Table:
-    """First and latest values with their history; a number that no step has gets no line."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), width=width, show_edge=False, pad_edge=False)
-    table.add_column(f"mean of {run.window} step{'s' * (run.window > 1)}", no_wrap=True)
-    table.add_column("first", justify="right", style="dim", no_wrap=True)
-    table.add_column("now", justify="right", style="bold", no_wrap=True)
-    table.add_column("history", style="cyan", ratio=1, no_wrap=True)
-    spark = max(width - 27 - 2 * 9, 8)
-    for row in rows(run):
-        if row is None:
-            table.add_section()
-            continue
-        curve = run.curve(row.key)
-        if any(math.isfinite(value) for value in curve):
-            first, now = finite_mean(curve[: run.window]), finite_mean(curve[-run.window :])
-            table.add_row(row.label, said(first, row.form), said(now, row.form), sparkline(curve, spark, row.low))
-    if (key := run.evaluation_key) is not None:
-        curve = [line.get(key, math.nan) for line in run.evaluations]
-        table.add_section()
-        table.add_row(
-            f"{label_of(key)} (each)",
-            said(curve[0], "{:.0%}"),
-            said(curve[-1], "{:.0%}"),
-            sparkline(curve, spark, 0.0),
-        )
-    return table
-
-
-def said(value: float, form: str) -> str:
-    return form.format(value) if math.isfinite(value) else "·"
-
-
-def verdict_bars(run: Run, width: int) -> Group:
-    """A bar a turn: how the responses of the latest steps were judged."""
-    lines: list[Text] = [Text("\nVerdicts", style="bold").append(f"  latest {run.window} steps", style="dim not bold")]
-    for turn in range(1, run.turns + 1):
-        shares = [(v, run.now(f"verdict_turn{turn}/{v.name.lower()}")) for v in Verdict]
-        shares = [(verdict, share) for verdict, share in shares if share > 0]  # not NaN either
-        if not shares:
-            lines.append(Text(f"turn {turn}  not played", style="dim"))
-            continue
-        bar = share_bar([(share, VERDICT_STYLE[verdict]) for verdict, share in shares], width - 8)
-        lines.append(Text(f"turn {turn}  ").append_text(bar))
-        legend = Text(" " * 8)
-        for verdict, share in sorted(shares, key=lambda one: -one[1]):
-            legend.append(f"{verdict.label} {share:.0%}  ", style=VERDICT_STYLE[verdict])
-        lines.append(legend)
-    return Group(*lines)
-
-
-def time_bar(run: Run, width: int) -> Group:
-    """Where the latest steps' seconds went, and how busy the judge was."""
-    wall_s = run.now("step_s/wall")
-    if not math.isfinite(wall_s):
-        return Group()
-    parts = [(label, run.now(key), style) for label, key, style in TIME_PARTS]
-    if run.now("step_s/waiting") > 0:  # asynchronous: the rollouts are made meanwhile, in another process
-        parts = parts[3:]
-    parts = [(label, seconds, style) for label, seconds, style in parts if seconds > 0]
-    title = Text(f"\nA step of {duration(wall_s)}", style="bold")
-    title.append(f"  {said(run.now('overhead_share'), '{:.1%}')} overhead", style="dim not bold")
-    legend = Text()
-    for label, seconds, style in sorted(parts, key=lambda one: -one[1]):
-        if seconds >= wall_s / 200:
-            legend.append(f"{label} {seconds / wall_s:.0%}  ", style=style)
-    judge = (
-        f"judge {said(run.now('judge/utilisation'), '{:.0%}')} busy, {said(run.now('judge/in_flight'), '{:.1f}')} "
-        f"programs there at a time, {duration(run.now('judge/seconds'))} each, "
-        f"{duration(run.now('judge/waiting_seconds'))} of it waiting"
-    )
-    bar = share_bar([(seconds, style) for _, seconds, style in parts], width)
-    return Group(title, bar, legend, Text(judge, style="dim"))

@@ -1,31 +1,28 @@
 """What `rlef demo` shows when it is done: a run's metrics by step, verdicts by turn, and one episode as a dialog."""
 
-import json
-import re
+import math
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
-from rich.panel import Panel
-from rich.syntax import Syntax
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from rlef_plugin.judge import Verdict
+from rlef_plugin.runs.files import kept_steps, read_episodes, read_metrics
+from rlef_plugin.runs.panels import VERDICT_STYLE
+from rlef_plugin.runs.show import panel
 
 VERDICT_TITLE = "Verdicts of the responses, % in the first and the last step"
-VERDICT_STYLE = {Verdict.ACCEPTED: "green", Verdict.INVALID_CODE: "magenta", Verdict.WRONG_OUTPUT: "yellow"}
 
 
 def show(run_dir: Path, console: Console) -> None:
     """Print the summary of the run kept in `run_dir`."""
-    steps = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    episodes = [
-        json.loads(line) for file in sorted((run_dir / "rollouts").glob("step_*.jsonl")) for line in file.open()
-    ]
+    steps = read_metrics(run_dir)
+    episodes = [episode for step in kept_steps(run_dir) for episode in read_episodes(run_dir, step)[1]]
     console.print(steps_table(steps), verdict_table(steps))
-    console.print(dialog_panel(pick(episodes)))
+    console.print(panel(pick(episodes)))
+    console.print(f"More of it: rlef watch {run_dir}    rlef show {run_dir}", highlight=False, soft_wrap=True)
 
 
 def turn_limit(step: dict[str, Any]) -> int:
@@ -45,7 +42,7 @@ def steps_table(steps: list[dict[str, Any]]) -> Table:
         table.add_column(f"{name}\ns", justify="right", style="dim", no_wrap=True)
     for step in steps:
         table.add_row(
-            str(step["step"]),
+            str(int(step["step"])),
             *(f"{step[f'episode/solve_rate_turn{turn + 1}']:.0%}" for turn in range(turns)),
             f"{step['rollout/reward_mean']:+.2f}",
             f"{step['turn_kl']:+.3f}",
@@ -62,14 +59,14 @@ def verdict_table(steps: list[dict[str, Any]]) -> Table:
     table.add_column("turn")
     for verdict in Verdict:
         label = "\n".join(verdict.label.rsplit(" ", 1))
-        table.add_column(label, justify="right", style=VERDICT_STYLE.get(verdict, "red"), no_wrap=True)
+        table.add_column(label, justify="right", style=VERDICT_STYLE[verdict], no_wrap=True)
     for turn in range(turn_limit(steps[0])):
         table.add_row(str(turn + 1), *(_change(steps, f"verdict_turn{turn + 1}/{v.name.lower()}") for v in Verdict))
     return table
 
 
 def _change(steps: list[dict[str, Any]], key: str) -> str:
-    first, last = round(100 * steps[0][key]), round(100 * steps[-1][key])
+    first, last = (0 if math.isnan(step[key]) else round(100 * step[key]) for step in (steps[0], steps[-1]))
     return f"{first} → {last}" if first or last else "·"
 
 
@@ -77,27 +74,5 @@ def pick(episodes: list[dict[str, Any]]) -> dict[str, Any]:
     """The episode that tells most: solved after a failure if there is one, else the longest, the latest first."""
     return max(
         reversed(episodes),
-        key=lambda episode: (episode["solved"] and len(episode["verdicts"]) > 1, len(episode["verdicts"])),
+        key=lambda episode: (episode["solved"] and len(episode["turns"]) > 1, len(episode["turns"])),
     )
-
-
-def plain(text: str) -> str:
-    """Without the chat template's own marks, which every message repeats."""
-    return re.sub(r"<\|header\|>\w+<\|end_header\|>\n|<\|(begin|eot)\|>", "", text).strip()
-
-
-def dialog_panel(episode: dict[str, Any]) -> Panel:
-    """An episode as the model saw and wrote it, with the verdict and reward of each response."""
-    parts: list[Any] = []
-    responses = iter(zip(episode["verdicts"], episode["rewards"], strict=True))
-    for message in episode["messages"]:
-        if message["role"] == "model":
-            verdict, reward = next(responses)
-            label = Verdict[verdict.upper()].label
-            parts.append(Text(f"model, {message['tokens']} tokens: {label}, reward {reward:+.1f}", style="bold cyan"))
-            parts.append(Syntax(plain(message["text"]), "markdown", word_wrap=True, background_color="default"))
-        else:
-            parts.append(Text(f"environment, {message['tokens']} tokens", style="bold"))
-            parts.append(Text(plain(message["text"]), style="dim"))
-    outcome = "solved" if episode["solved"] else "not solved"
-    return Panel(Group(*parts), title=f"One episode: {episode['problem']}, {outcome}", title_align="left")
