@@ -61,6 +61,18 @@ def share_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
     return text
 
 
+def flow(items: Sequence[tuple[str, str]], width: int) -> Text:
+    """(text, style) items one after the other; a line ends between two of them."""
+    text, used = Text(), 0
+    for item, style in items:
+        if used and used + len(item) > width:
+            text.append("\n")
+            used = 0
+        text.append(item, style=style).append("  ")
+        used += len(item) + 2
+    return text
+
+
 def line_chart(lines: Sequence[Line], width: int, height: int) -> list[Text]:
     """Shares over the steps on a common axis from 0: `height` rows with their labels, latest step at the right."""
     values = [value for line in lines for value in line.values if math.isfinite(value)]

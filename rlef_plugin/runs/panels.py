@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlef_plugin.judge.verdicts import Verdict
-from rlef_plugin.runs.charts import Line, finite_mean, line_chart, share_bar, sparkline
+from rlef_plugin.runs.charts import Line, finite_mean, flow, line_chart, share_bar, sparkline
 from rlef_plugin.runs.run import Run
 
 VERDICT_STYLE = {
@@ -168,16 +168,9 @@ def verdict_bars(run: Run, width: int) -> Group:
             continue
         bar = share_bar([(share, VERDICT_STYLE[verdict]) for verdict, share in shares], width - 8)
         lines.append(Text(f"turn {turn}  ").append_text(bar))
-        legend = Text()
-        for verdict, share in sorted(shares, key=lambda one: -one[1]):
-            legend.append(unbroken(f"{verdict.label} {share:.0%}") + "  ", style=VERDICT_STYLE[verdict])
-        lines.append(Padding(legend, (0, 0, 0, 8)))
+        legend = [(f"{v.label} {share:.0%}", VERDICT_STYLE[v]) for v, share in sorted(shares, key=lambda one: -one[1])]
+        lines.append(Padding(flow(legend, width - 8), (0, 0, 0, 8)))
     return Group(*lines)
-
-
-def unbroken(text: str) -> str:
-    """Kept on one line."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def time_bar(run: Run, width: int) -> Group:
@@ -191,10 +184,8 @@ def time_bar(run: Run, width: int) -> Group:
     parts = [(label, seconds, style) for label, seconds, style in parts if seconds > 0]
     title = Text(f"\nA step of {duration(wall_s)}", style="bold")
     title.append(f"  {said(run.now('overhead_share'), '{:.1%}')} overhead", style="dim not bold")
-    legend = Text()
-    for label, seconds, style in sorted(parts, key=lambda one: -one[1]):
-        if seconds >= wall_s / 200:
-            legend.append(unbroken(f"{label} {seconds / wall_s:.0%}") + "  ", style=style)
+    largest_first = sorted((part for part in parts if part[1] >= wall_s / 200), key=lambda part: -part[1])
+    legend = flow([(f"{label} {seconds / wall_s:.0%}", style) for label, seconds, style in largest_first], width)
     judge = (
         f"judge {said(run.now('judge/utilisation'), '{:.0%}')} busy, {said(run.now('judge/in_flight'), '{:.1f}')} "
         f"programs there at a time, {duration(run.now('judge/seconds'))} each, "

@@ -39,7 +39,9 @@ def save(run: Run, path: Path) -> None:
     figure = Figure(figsize=(17, 7.5), layout="constrained")
     FigureCanvasAgg(figure)
     (solved, first, last, edits), (learner, kl, lengths, seconds) = figure.subplots(2, 4)
-    figure.suptitle(f"{run.folder.name}, step {int(run.steps[-1]['step'])}", x=0.01, ha="left")
+    figure.suptitle(
+        f"{run.folder.absolute().parent.name}/{run.folder.name}, step {int(run.steps[-1]['step'])}", x=0.01, ha="left"
+    )
     _solved(solved, run)
     _verdicts(first, run, 1)
     _verdicts(last, run, max(run.turns, 1))
