@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from recorded_run import write_run
 
 REPO = Path(__file__).resolve().parents[1]
 TEXTS = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -40,13 +41,14 @@ RUN_HERE = [line for line in ALL if line not in RUN_ELSEWHERE]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout's view: the README's own problem as a file, recipes and examples where they are."""
+    """A checkout's view: the README's own problem as a file, recipes and examples where they are, the demo's run."""
     work = tmp_path_factory.mktemp("readme")
     rows = re.search(r"^```json\n(.*?)^```", (REPO / "README.md").read_text(), flags=re.M | re.S)
     assert rows
     (work / "problems.jsonl").write_text(rows[1])
     for name in ("recipes", "rlef_plugin"):
         (work / name).symlink_to(REPO / name)
+    write_run(work / ".rlef" / "demo" / "run")
     return work
 
 
