@@ -15,14 +15,16 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlef_plugin import config as settings
+from rlef_plugin.checkpoints import agree
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
+from rlef_plugin.limits import refuse_limits
 from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
 
 log = logging.getLogger("rlef")
@@ -157,6 +159,7 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
             f"{rollouts} rollouts a step (rollout.batch_size x rollout.n_samples_per_prompt) are no multiple of "
             f"train.batch_size={arguments['train.batch_size']}: the rest's gradient would leak into the next step"
         )
+    refuse_limits(arguments)
     if config.cpu_host:
         for key, value in cpu_host.REQUIRED_FLAGS.items():
             if arguments[key] != value:
@@ -215,9 +218,20 @@ def preflight(plan: Plan) -> None:
 
 def run(plan: Plan) -> None:
     """Start Ray, put our classes in place and run the host's CLI in this process, as `__main__`."""
+    flags = _where_to_go_on(plan)
     with ray_running(plan.config):
         log.info("importing the host (half a minute)")
-        _run_host(plan.host_flags)
+        _run_host(flags)
+
+
+def _where_to_go_on(plan: Plan) -> list[str]:
+    """The host's flags, after policy and critic agree on a checkpoint; without `ckpt.load_enable` if there is none."""
+    if not plan.arguments["ckpt.load_enable"]:
+        return plan.host_flags
+    path = Path(plan.arguments["ckpt.path"])
+    tag = agree(path)
+    log.info("going on from checkpoint %s" if tag else "no whole checkpoint in %s: starting anew", tag or path)
+    return plan.host_flags if tag else [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]
 
 
 @contextmanager
@@ -231,7 +245,8 @@ def ray_running(config: RlefConfig) -> Iterator[None]:
     try:
         _start_ray(config)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ray's own handler would skip the `finally` below
-        yield
+        with _judges(config):
+            yield
     finally:
         _stop_ray()
 
@@ -250,6 +265,15 @@ def _start_ray(config: RlefConfig) -> None:
         ray.init(runtime_env=runtime)
         if not ray.cluster_resources().get("GPU"):
             raise UsageError("Ray sees no GPU: start Ray on GPU nodes, or set rlef.cpu_host=true to try things out")
+
+
+def _judges(config: RlefConfig) -> AbstractContextManager[None]:
+    """The judge actors that all rollout actors share; without them each has a judge of its own."""
+    if config.judge.backend != "ray":
+        return nullcontext()
+    from rlef_plugin.judge.remote import judge_actors
+
+    return judge_actors(config.judge)
 
 
 def _stop_ray() -> None:

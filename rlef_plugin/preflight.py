@@ -23,7 +23,9 @@ def check_versions() -> None:
 
 
 def check_sandbox(config: RlefConfig) -> None:
-    """Run one real program in one real jail."""
+    """Run one real program in one real jail; judge nodes do so when Ray has started them."""
+    if config.judge.backend == "ray":
+        return
     from rlef_plugin.judge import Limits, SandboxError, open_judge
 
     async def hello() -> None:

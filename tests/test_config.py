@@ -33,11 +33,14 @@ FLAGS = {
     "rlef.feedback_seed": "7",
     "rlef.reward": "fraction",
     "rlef.judge.workers": "4",
-    "rlef.judge.backend": "local",
+    "rlef.judge.backend": "ray",
     "rlef.judge.strict_exit": "false",
     "rlef.judge.unsafe_no_jail": "True",
     "rlef.judge.kept_stdout_bytes": "100",
     "rlef.judge.nsjail": "/opt/nsjail",
+    "rlef.judge.ray_actors": "8",
+    "rlef.judge.ray_cpus": "2",
+    "rlef.judge.ray_resource": "judge_node",
 }
 ALL_CHANGED = RlefConfig(
     env="pkg.Env",
@@ -50,7 +53,7 @@ ALL_CHANGED = RlefConfig(
     run_dir="/runs/a b",
     cpu_host=True,
     episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts", "random", 7, "fraction"),
-    judge=JudgeConfig(4, "local", False, True, 100, "/opt/nsjail"),
+    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node"),
 )
 
 
@@ -88,8 +91,7 @@ def test_every_flag_sets_its_own_field_and_no_other() -> None:
         untouched = dataclasses.asdict(from_flags())
         for key in path[:-1]:
             changed, untouched = changed[key], untouched[key]
-        if name != "rlef.judge.backend":  # has one value so far
-            assert changed.pop(path[-1]) != untouched.pop(path[-1]), name
+        assert changed.pop(path[-1]) != untouched.pop(path[-1]), name
         assert changed == untouched, name
 
 

