@@ -43,14 +43,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return {**values, **dict(_override(item) for item in overrides)}
 
 
-def to_flags(values: Mapping[str, Any]) -> list[str]:
-    """Dotted keys and values -> the command line of the host with `--env` and `--rlef.*`.
+def to_flags(values: Mapping[str, Any], cli: str = host_cli.PPO) -> list[str]:
+    """Dotted keys and values -> the command line of one of the host's CLIs; of PPO with `--env` and `--rlef.*`.
 
     Raises:
         UsageError: an unknown key, with the nearest valid one, or a value that its flag cannot have.
     """
-    parser = host_cli.build_parser()
-    settings.add_flags(parser)
+    parser = host_cli.build_parser(cli)
+    if cli == host_cli.PPO:
+        settings.add_flags(parser)
     actions = {option.removeprefix("--"): action for action in parser._actions for option in action.option_strings}
     flags: list[str] = []
     for key, value in values.items():

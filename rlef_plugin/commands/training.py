@@ -14,9 +14,12 @@ def train(
     dry_run: Annotated[bool, typer.Option(help="Check what needs no model; print the host's command.")] = False,
 ) -> None:
     """Train as a recipe says."""
-    from rlef_plugin import launcher, recipes
+    from rlef_plugin import launcher, recipes, sft
 
-    flags = recipes.to_flags(recipes.load(recipe, overrides or []))
+    values = recipes.load(recipe, overrides or [])
+    if "cli" in values:
+        return sft.main(values, dry_run)
+    flags = recipes.to_flags(values)
     if dry_run:
         typer.echo(launcher.describe(flags))
     else:

@@ -1,10 +1,10 @@
 """The host's command line, read without starting the host.
 
-`openrlhf/cli/train_ppo_ray.py` (0.11.2) builds its parser under `if __name__ == "__main__"` and offers no `main()`.
-So that a recipe can be checked in milliseconds and `--help` can show our two estimators, the statements of that block
-are taken from the host's own file: those before `parser.parse_args()` give the parser, those between it and
-`train(args)` are the host's own checks. Nothing is copied, so nothing can go stale; a host whose block looks
-different is refused with a sentence that says so.
+`openrlhf/cli/train_ppo_ray.py` (0.11.2) builds its parser under `if __name__ == "__main__"` and offers no `main()`;
+`train_sft.py`, for the supervised baseline, does the same. So that a recipe can be checked in milliseconds and
+`--help` can show our two estimators, the statements of that block are taken from the host's own file: those before
+`parser.parse_args()` give the parser, those between it and `train(args)` are the host's own checks. Nothing is copied,
+so nothing can go stale; a host whose block looks different is refused with a sentence that says so.
 
 The host itself only ever sees its own flags: `for_host` translates the two estimators we add.
 
@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 
 from rlef_plugin.errors import UsageError
 
-HOST_MODULE = "openrlhf.cli.train_ppo_ray"
+PPO, SFT = "train_ppo_ray", "train_sft"  # modules of openrlhf.cli
+HOST_MODULE = f"openrlhf.cli.{PPO}"
 ADDED_CHOICES = {
     "algo.advantage.estimator": {"turn": "gae"},
     "algo.kl.estimator": {"geometric_mean": "k1", "sum": "k1"},
@@ -34,51 +35,52 @@ DEFAULTS = {
 }  # with --env; PAPER sections 2, 3
 
 
-def host_file() -> Path:
-    """Path of the host's CLI, found without importing the host (its import takes 10 s)."""
+def host_file(cli: str = PPO) -> Path:
+    """Path of one of the host's CLIs, found without importing the host (its import takes 10 s)."""
     package = importlib.util.find_spec("openrlhf")
     if package is None or not package.submodule_search_locations:
         raise UsageError("OpenRLHF is not installed here: install it with `pip install 'rlef-plugin[train]'`")
-    return Path(package.submodule_search_locations[0], "cli", "train_ppo_ray.py")
+    return Path(package.submodule_search_locations[0], "cli", f"{cli}.py")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The host's parser with the estimators of this plugin among the choices."""
-    statements, _ = _main_block()
-    namespace = _run(statements, {"__name__": HOST_MODULE})
+def build_parser(cli: str = PPO) -> argparse.ArgumentParser:
+    """The host's parser; that of PPO with the estimators of this plugin among the choices."""
+    statements, _ = _main_block(cli)
+    namespace = _run(statements, {"__name__": f"openrlhf.cli.{cli}"})
     parser: argparse.ArgumentParser = namespace["parser"]
-    parser.prog = f"python -m {HOST_MODULE}"
+    parser.prog = f"python -m openrlhf.cli.{cli}"
     parser.error = refuse  # type: ignore[method-assign]  # argparse would print 300 lines of usage first
     parser.allow_abbrev = False  # `--algo.kl.est` would reach the host untranslated
-    for action in parser._actions:
-        action.choices = _with_ours(action)
-    parser.set_defaults(**DEFAULTS)
+    if cli == PPO:
+        for action in parser._actions:
+            action.choices = _with_ours(action)
+        parser.set_defaults(**DEFAULTS)
     return parser
 
 
-def parse(flags: Sequence[str]) -> argparse.Namespace:
+def parse(flags: Sequence[str], cli: str = PPO) -> argparse.Namespace:
     """Flat host arguments, `vars(...)["data.max_len"]`, with our estimators still under their own names.
 
     Raises:
         UsageError: an unknown flag (with the nearest valid one) or a value its flag does not take.
     """
-    parser = build_parser()
+    parser = build_parser(cli)
     arguments, unknown = parser.parse_known_args(list(flags))
     if unknown:
         raise UsageError(unknown_key(unknown[0].removeprefix("--").partition("=")[0], flag_names(parser)))
     return arguments
 
 
-def check(flags: Sequence[str]) -> Any:
+def check(flags: Sequence[str], cli: str = PPO) -> Any:
     """Run the host's own checks on its flags and return its nested arguments, as its `train(args)` would get them.
 
     Raises:
         UsageError: with the host's own sentence.
     """
-    _, statements = _main_block()
+    _, statements = _main_block(cli)
     hierarchize = runpy.run_path(str(host_file().parents[1] / "utils" / "config.py"))["hierarchize"]
     try:
-        return _run(statements, {"args": parse(for_host(flags)), "hierarchize": hierarchize})["args"]
+        return _run(statements, {"args": parse(for_host(flags), cli), "hierarchize": hierarchize})["args"]
     except AssertionError as error:
         raise UsageError(f"the host refuses these flags: {error}") from None
 
@@ -115,9 +117,9 @@ def _with_ours(action: argparse.Action) -> Any:
     return [*action.choices, *added] if added and action.choices else action.choices
 
 
-def _main_block() -> tuple[list[ast.stmt], list[ast.stmt]]:
+def _main_block(cli: str = PPO) -> tuple[list[ast.stmt], list[ast.stmt]]:
     """(statements that build the parser, statements that check the arguments), both from the host's file."""
-    path = host_file()
+    path = host_file(cli)
     module = ast.parse(path.read_text(), filename=str(path))
     block = next(
         (node.body for node in module.body if isinstance(node, ast.If) and "__main__" in ast.dump(node.test)), []

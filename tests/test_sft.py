@@ -1,0 +1,91 @@
+"""The supervised baseline: its recipes through the host's own parser, and a run of the host's train_sft on the CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlef_plugin import recipes, sft
+from rlef_plugin.errors import UsageError
+
+REPO = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.host
+
+
+def rows(path: Path, count: int = 4) -> Path:
+    messages = [
+        {"role": "user", "content": "Print one."},
+        {"role": "assistant", "content": "```python\nprint(1)\n```"},
+    ]
+    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for _ in range(count)))
+    return path
+
+
+def values(recipe: str, *overrides: str) -> dict[str, object]:
+    return recipes.load(REPO / "recipes" / recipe, overrides)
+
+
+@pytest.mark.parametrize("recipe, on_cpu", [("sft-8b.yaml", False), ("sft-cpu.yaml", True)])
+def test_recipes_pass_the_hosts_own_checks(tmp_path: Path, recipe: str, on_cpu: bool) -> None:
+    flags, chosen = sft.plan(values(recipe, f"data.dataset={rows(tmp_path / 'sft.jsonl')}"))
+    assert chosen is on_cpu
+    place = flags.index("--data.input_key")
+    assert flags[place + 1] == "messages" and "--data.apply_chat_template" in flags
+    assert "--data.output_key" not in flags  # with one, the host would train on something else
+
+
+def test_the_paper_recipe_has_the_papers_numbers(tmp_path: Path) -> None:
+    chosen = values("sft-8b.yaml")
+    assert chosen["adam.lr"] in (5e-6, 2e-6) and chosen["train.max_epochs"] in (2, 3)
+    assert (chosen["train.batch_size"], chosen["data.max_len"], chosen["adam.weight_decay"]) == (64, 8192, 0.1)
+    assert chosen["lr_warmup_ratio"] * (313_639 // 64) * chosen["train.max_epochs"] == pytest.approx(10, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (["cli=train_dpo"], "only train_sft can be chosen"),
+        (["data.input_kee=x"], "did you mean 'data.input_key'"),
+        (["data.dataset=null"], "data.dataset is missing"),
+        (["data.input_key=dialog"], "set data.input_key=messages"),
+        (
+            ["data.multiturn=true", "data.apply_chat_template=false"],
+            "the host refuses these flags: apply_chat_template",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(tmp_path: Path, overrides: list[str], said: str) -> None:
+    file = rows(tmp_path / "sft.jsonl")
+    with pytest.raises(UsageError, match=said):
+        sft.plan(values("sft-cpu.yaml", f"data.dataset={file}", *overrides))
+
+
+def test_dry_run_prints_what_deepspeed_would_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sft.main(values("sft-8b.yaml", f"data.dataset={rows(tmp_path / 'sft.jsonl')}"), dry_run=True)
+    assert capsys.readouterr().out.startswith("deepspeed --module openrlhf.cli.train_sft --model.model_name_or_path")
+
+
+@pytest.mark.e2e
+def test_the_host_trains_on_mined_rows_on_the_cpu(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from rlef_plugin.tiny.model import new_llama, save, train_tokenizer
+
+    file = rows(tmp_path / "sft.jsonl", 16)
+    tokenizer = train_tokenizer(file.read_text().splitlines(), vocabulary=320)
+    save(new_llama(tokenizer, hidden=64, layers=1, max_len=256, seed=0), tokenizer, tmp_path / "model")
+    overrides = [f"model.model_name_or_path={tmp_path / 'model'}", f"ckpt.output_dir={tmp_path / 'out'}"]
+    overrides += [f"data.dataset={file}", "data.max_len=256", "train.max_epochs=4", "adam.lr=0.01"]
+    command = [sys.executable, "-m", "rlef_plugin", "train", str(REPO / "recipes" / "sft-cpu.yaml"), *overrides]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600, env=dict(os.environ))
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "out"))
+    assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
+    losses = [
+        float(part.partition("gpt_loss=")[2].split(",")[0]) for part in ended.stderr.split("\r") if "gpt_loss=" in part
+    ]
+    assert losses[-1] < 0.5 * losses[0]
