@@ -85,7 +85,7 @@ def test_a_host_with_another_main_block_is_refused_in_a_sentence(
 ) -> None:
     file = tmp_path / "train_ppo_ray.py"
     file.write_text(f"import argparse\n\nif __name__ == '__main__':\n    {body}\n")
-    monkeypatch.setattr(host_cli, "host_file", lambda: file)
+    monkeypatch.setattr(host_cli, "host_file", lambda cli: file)
     with pytest.raises(UsageError, match="no longer builds its parser the way 0.11.2 does: install openrlhf>=0.11.2"):
         host_cli.build_parser()
 

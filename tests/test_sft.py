@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from rlef_plugin import recipes, sft
 from rlef_plugin.errors import UsageError
@@ -15,12 +17,14 @@ REPO = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.host
 
 
+MESSAGES = [
+    {"role": "user", "content": "Print one."},
+    {"role": "assistant", "content": "```python\nprint(1)\n```"},
+]
+
+
 def rows(path: Path, count: int = 4) -> Path:
-    messages = [
-        {"role": "user", "content": "Print one."},
-        {"role": "assistant", "content": "```python\nprint(1)\n```"},
-    ]
-    path.write_text("".join(json.dumps({"messages": messages}) + "\n" for _ in range(count)))
+    path.write_text("".join(json.dumps({"messages": MESSAGES}) + "\n" for _ in range(count)))
     return path
 
 
@@ -70,9 +74,6 @@ def test_dry_run_prints_what_deepspeed_would_start(tmp_path: Path, capsys: pytes
 
 @pytest.mark.e2e
 def test_the_host_trains_on_mined_rows_on_the_cpu(tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
     from rlef_plugin.tiny.model import new_llama, save, train_tokenizer
 
     file = rows(tmp_path / "sft.jsonl", 16)
@@ -83,9 +84,17 @@ def test_the_host_trains_on_mined_rows_on_the_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rlef_plugin", "train", str(REPO / "recipes" / "sft-cpu.yaml"), *overrides]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600, env=dict(os.environ))
     assert ended.returncode == 0, ended.stderr[-3000:]
-    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "out"))
-    assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
-    losses = [
-        float(part.partition("gpt_loss=")[2].split(",")[0]) for part in ended.stderr.split("\r") if "gpt_loss=" in part
-    ]
-    assert losses[-1] < 0.5 * losses[0]
+    before, after = (response_loss(tmp_path / name, tokenizer) for name in ("model", "out"))
+    assert after < 0.5 * before
+
+
+def response_loss(model: Path, tokenizer: Any) -> float:
+    """Mean loss on the tokens of the response."""
+    from transformers import AutoModelForCausalLM
+
+    prompt = tokenizer.apply_chat_template(MESSAGES[:1], tokenize=True, add_generation_prompt=True)["input_ids"]
+    ids = torch.tensor([tokenizer.apply_chat_template(MESSAGES, tokenize=True)["input_ids"]])
+    labels = ids.clone()
+    labels[:, : len(prompt)] = -100
+    with torch.no_grad():
+        return AutoModelForCausalLM.from_pretrained(model)(input_ids=ids, labels=labels).loss.item()
