@@ -4,7 +4,7 @@ from typing import Any
 
 from rlef_plugin.env.base import Step
 from rlef_plugin.env.behaviour import edits
-from rlef_plugin.judge import Verdict
+from rlef_plugin.judge import JudgeConfig, Verdict
 from rlef_plugin.runs.record import Record, record_of
 
 OK, WRONG, SLOW, INVALID = Verdict.ACCEPTED, Verdict.WRONG_OUTPUT, Verdict.TIMEOUT, Verdict.INVALID_CODE
@@ -55,7 +55,7 @@ def episode(
         [turn in cut for turn in range(count)],
         [(at, 3.0) for at in starts],
         [at + 3.0 for at in starts],
-        judge_workers=4,
+        JudgeConfig(workers=4),
     )
     for turn, similarity in zip(record["turns"], edits(codes), strict=True):
         turn["chrf"] = similarity

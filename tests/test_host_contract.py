@@ -657,6 +657,16 @@ def test_samples_carry_their_records_and_the_first_one_its_rollout_phase() -> No
 
 
 @in_host
+def test_the_planned_steps_are_those_that_the_host_makes() -> None:
+    from rlef_plugin.openrlhf_ext.trainer import planned_steps
+
+    rollout = SimpleNamespace(batch_size=9, n_samples_per_prompt=3)
+    args = SimpleNamespace(rollout=rollout, train=SimpleNamespace(batch_size=9, num_episodes=2))
+    steps = [planned_steps(prompts, args) for prompts in (27, 28, 30)]  # a rest of 1 x 3 is left out, 3 x 3 trains
+    same("27, 28 and 30 prompts", steps, [6, 6, 8])
+
+
+@in_host
 def test_a_step_is_clocked_and_logged_with_the_hosts_status() -> None:
     """What the host's trackers get is what metrics.jsonl gets, and a checkpoint's time counts in the next step."""
     from scripted import NO_CODE, SOLVED

@@ -5,9 +5,11 @@ import random
 import time
 
 import pytest
-from run_records import OK, SLOW, WRONG, episode
+from run_records import OK, SLOW, WRONG, episode, step
 
+from rlef_plugin.judge import JudgeConfig
 from rlef_plugin.runs import timeline
+from rlef_plugin.runs.record import record_of
 from rlef_plugin.runs.timeline import OVERHEAD, PARTS, Clock, Rollout, union_s
 
 
@@ -53,6 +55,15 @@ def test_workers_of_every_judge_count_once() -> None:
     assert Rollout.of((0.0, 1.0), [first, first]).workers == 4
     second["judge"] = "another process"
     assert Rollout.of((0.0, 1.0), [first, second]).workers == 8
+
+
+def test_judges_on_other_machines_are_one_judge_for_all() -> None:
+    """Every rollout actor asks the same ones, and `worker_count` says how many programs all of them run."""
+    far = JudgeConfig(backend="ray", ray_actors=3, workers=2)
+    kept = record_of(
+        "p", [step(OK, last=True, public=True, code="x")], ["", ""], [(0, 1)], [False], [(0.0, 1.0)], [1.0], far
+    )
+    assert (kept["judge"], kept["judge_workers"]) == ("ray", 6)
 
 
 def test_responses_without_a_program_are_not_judged() -> None:

@@ -23,7 +23,7 @@ from openrlhf.utils.agent import AgentExecutorBase
 
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import Dialog, Environment, Step, load_environment
-from rlef_plugin.judge import Judge, open_judge
+from rlef_plugin.judge import Judge, JudgeConfig, open_judge
 from rlef_plugin.problems import ProblemStores
 from rlef_plugin.runs.record import Record, record_of
 
@@ -68,10 +68,10 @@ class Episode:
             "turn_verdicts": [float(step.verdict) for step in self.steps] + [float(NO_VERDICT)] * unplayed,
         }
 
-    def record(self, problem: str, judge_workers: int) -> Record:
+    def record(self, problem: str, judge: JudgeConfig) -> Record:
         generated = list(zip(self.asked_at, self.generate_s, strict=True))
         return record_of(
-            problem, self.steps, self.texts, self.action_ranges, self.cut, generated, self.judged_at, judge_workers
+            problem, self.steps, self.texts, self.action_ranges, self.cut, generated, self.judged_at, judge
         )
 
 
@@ -111,7 +111,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             "rollout_log_probs": episode.log_probs or None,
             "truncated": any(episode.cut),
             "extra_logs": logs,
-            "record": episode.record(label, self.config.judge.worker_count),  # for `RecordedSamples`, not the host
+            "record": episode.record(label, self.config.judge),  # for `RecordedSamples`, not the host
         }
 
     async def play(

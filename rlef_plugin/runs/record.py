@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlef_plugin.env.base import Step
+from rlef_plugin.judge.verdicts import JudgeConfig
 
 Record = dict[str, Any]
 
@@ -22,12 +23,12 @@ def record_of(
     truncated: Sequence[bool],
     generated: Sequence[tuple[float, float]],
     judged_at: Sequence[float],
-    judge_workers: int,
+    judge: JudgeConfig,
 ) -> Record:
     """`texts` are first message, response, feedback, response, ...; the other sequences have an entry a response.
 
     `generated` is (unix time of the request, seconds to its answer), `judged_at` the unix time of the submission.
-    `judge` names the process that judged, so that workers can be counted once.
+    `judge` in the record names the judge, this process's own or the one that all share, so that workers count once.
     """
     borders = [0, *(border for one in action_ranges for border in one)]
     tokens = [end - start for start, end in zip(borders, borders[1:], strict=False)]
@@ -35,8 +36,8 @@ def record_of(
         "problem": problem,
         "solved": steps[-1].solved,
         "public_passed": steps[-1].public_passed,
-        "judge": f"{platform.node()}:{os.getpid()}",
-        "judge_workers": judge_workers,
+        "judge": "ray" if judge.backend == "ray" else f"{platform.node()}:{os.getpid()}",
+        "judge_workers": judge.worker_count,
         "turns": [
             {
                 "verdict": step.verdict.name.lower(),
