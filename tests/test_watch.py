@@ -113,6 +113,16 @@ def test_a_screen_fits_its_terminal(recorded: Path, width: int) -> None:
     assert not [line for line in lines if line.rstrip().endswith("…")]
 
 
+@pytest.mark.parametrize("width, height", [(80, 24), (80, 40), (120, 24), (120, 34), (200, 60)])
+def test_a_small_screen_shows_the_numbers_that_matter_most(recorded: Path, width: int, height: int) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height)
+    lines = console.render_lines(watch.screen(Run.read(recorded), width, height), pad=False)
+    text = ["".join(segment.text for segment in line) for line in lines]
+    shown = "\n".join(text[:height])
+    assert "solved by turn 3" in shown and "KL a turn" in shown and "step 6 of 8" in shown
+    assert len(text) <= max(height, 30)
+
+
 def test_the_numbers_of_a_run(recorded: Path) -> None:
     """Of step 6, six of eight episodes are solved in turn 1 and one more in turn 2."""
     text = printed(recorded)

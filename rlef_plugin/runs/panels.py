@@ -92,38 +92,40 @@ def label_of(evaluation_key: str) -> str:
     return evaluation_key.removeprefix("eval_").replace("_pass1", " pass@1")
 
 
-def rows(run: Run) -> list[Row | None]:
-    """What the table shows, by group; None is a rule between groups."""
+def rows(run: Run, short: bool) -> list[Row | None]:
+    """What the table shows, by group; None is a rule between groups. `short`: what a small screen has room for."""
     turns = range(1, run.turns + 1)
     solved = [
         Row(f"solved {'in' if turn == 1 else 'by'} turn {turn}", f"episode/solve_rate_turn{turn}") for turn in turns
     ]
-    edits = [
-        Row(f"chrF to turn {turn - 1}'s program", f"program/chrf_turn{turn}", "{:.0f}", None) for turn in turns[1:]
-    ]
-    tokens = [Row(f"response tokens, turn {turn}", f"response_tokens/turn{turn}", "{:.0f}", None) for turn in turns]
-    return [
-        *solved,
-        Row("false hope", "episode/false_hope"),
-        Row("repaired after feedback", "episode/repair_rate"),
-        None,
-        Row("invalid code", "episode/invalid_code"),
-        Row("program repeated in turn 2", "program/repeated_turn2"),
-        *edits,
-        Row("turns used", "episode/turns", "{:.2f}", None),
-        *tokens,
-        Row("responses cut by length", "episode/truncated"),
-        None,
+    outcome = [*solved, Row("false hope", "episode/false_hope"), Row("repaired after feedback", "episode/repair_rate")]
+    learner = [
         Row("reward", "rollout/reward_mean", "{:+.2f}", None),
         Row("KL a turn", "turn_kl", "{:+.3f}", None),
-        Row("value error", "learner/value_error", "{:.2f}"),
         Row("explained variance", "learner/explained_variance", "{:+.2f}", None),
+    ]
+    invalid = Row("invalid code", "episode/invalid_code")
+    if short:
+        return [*outcome[-5:], invalid, *learner]
+    ends = sorted({1, run.turns})
+    return [
+        *outcome,
+        None,
+        invalid,
+        Row("program repeated in turn 2", "program/repeated_turn2"),
+        *(Row(f"chrF of turn {n}'s program", f"program/chrf_turn{n}", "{:.0f}", None) for n in sorted({2, run.turns})),
+        Row("turns used", "episode/turns", "{:.2f}", None),
+        *(Row(f"response tokens, turn {n}", f"response_tokens/turn{n}", "{:.0f}", None) for n in ends),
+        Row("responses cut by length", "episode/truncated"),
+        None,
+        *learner,
+        Row("value error", "learner/value_error", "{:.2f}"),
         Row("tokens clipped", "ppo_clip_ratio", "{:.1%}"),
         Row("policy gradient norm", "actor_grad_norm", "{:.2f}"),
     ]
 
 
-def table_of_numbers(run: Run, width: int) -> Table:
+def table_of_numbers(run: Run, width: int, short: bool = False) -> Table:
     """First and latest values with their history; a number that no step has gets no line."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), width=width, show_edge=False, pad_edge=False)
     table.add_column(f"mean of {run.window} step{'s' * (run.window > 1)}", no_wrap=True)
@@ -131,7 +133,7 @@ def table_of_numbers(run: Run, width: int) -> Table:
     table.add_column("now", justify="right", style="bold", no_wrap=True)
     table.add_column("history", style="cyan", ratio=1, no_wrap=True)
     spark = max(width - 27 - 2 * 9, 8)
-    for row in rows(run):
+    for row in rows(run, short):
         if row is None:
             table.add_section()
             continue

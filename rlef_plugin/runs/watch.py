@@ -20,6 +20,7 @@ from rlef_plugin.runs.run import Run
 
 REFRESH_S = 1.0
 WIDE = 116  # columns from which on the screen has two halves
+TALL, TALL_WIDE = 55, 34  # rows from which on everything has room
 LATE = 5  # times a usual step without a new one: say so
 
 
@@ -41,7 +42,7 @@ def watch(folder: Path, console: Console, once: bool) -> None:
 
 
 def screen(run: Run, width: int, height: int = 1000) -> RenderableType:
-    """All of it, in two halves where there is room; the chart goes first where there is not."""
+    """All of it, in two halves where there is room; without the chart and with fewer numbers where there is not."""
     if not run.steps:
         return Text(
             f"{run.folder}: no step yet. The first line of {files.METRICS} comes with the first step, minutes after "
@@ -49,9 +50,10 @@ def screen(run: Run, width: int, height: int = 1000) -> RenderableType:
         )
     wide = width >= WIDE
     half = (width - 3) // 2 if wide else width
-    numbers, verdicts, seconds = table_of_numbers(run, half), verdict_bars(run, half), time_bar(run, half)
-    tall = height >= (34 if wide else 46)
-    left = [chart(run, half, 10 if wide else 7)] if tall or wide else []
+    tall = height >= (TALL_WIDE if wide else TALL)
+    numbers = table_of_numbers(run, half, short=not tall)
+    verdicts, seconds = verdict_bars(run, half), time_bar(run, half)
+    left = [chart(run, half, 10 if tall else 5)] if tall or wide else []
     if not wide:
         return Group(head(run, width), *left, numbers, verdicts, seconds)
     halves = Table.grid(padding=(0, 3, 0, 0))

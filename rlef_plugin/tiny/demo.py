@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.status import Status
 
 from rlef_plugin.errors import UsageError
+from rlef_plugin.runs.files import read_metrics
 from rlef_plugin.tiny import summary
 
 TURN_LIMIT, MAX_LEN = 3, 2048  # the recipe's context is shorter; one's own problems may need more
@@ -205,12 +206,11 @@ def _advance(stage: int, log: Path, status: Status, started: float) -> int:
 
 
 def _show_new_steps(metrics: Path, shown: int, console: Console) -> int:
-    steps = metrics.read_text().splitlines() if metrics.is_file() else []
-    for line in steps[shown:]:
-        step = json.loads(line)
+    steps = read_metrics(metrics.parent)
+    for step in steps[shown:]:
         rates = ", ".join(f"{step[f'episode/solve_rate_turn{t + 1}']:.0%}" for t in range(summary.turn_limit(step)))
         console.print(
-            f"step {step['step']}: solved by turn 1, 2, 3: {rates}; reward {step['rollout/reward_mean']:+.2f}"
+            f"step {step['step']:.0f}: solved by turn 1, 2, 3: {rates}; reward {step['rollout/reward_mean']:+.2f}"
         )
     return len(steps)
 
