@@ -102,6 +102,8 @@ def test_whitening_guards():
     two = find_turns(torch.tensor([[1, 0, 1]]))
     # Equal advantages have no variance: the host's floor of 1e-8 makes the factor 1e4, and 0 times it is 0.
     assert whiten([torch.tensor([[0.3, 0.3]])], [two], "turn")[0].tolist() == [[0, 0]]
+    # Hardly any variance, 1e-5 ** 2, counts as 1e-8 too: 1e-5 / 1e-4 on either side, and not 1.
+    assert close(whiten([torch.tensor([[0.0, 2e-5]])], [two], "turn")[0], [-0.1, 0.1])
     nobody = find_turns(torch.zeros(2, 3))
     assert whiten([torch.full((2, 1), NAN)], [nobody], "turn")[0].tolist() == [[0], [0]]
     assert whitening_stats([]) == (0.0, 1.0)
