@@ -32,6 +32,7 @@ FLAGS = {
     "rlef.feedback": "random",
     "rlef.feedback_seed": "7",
     "rlef.reward": "fraction",
+    "rlef.few_shot": "sft.jsonl",
     "rlef.judge.workers": "4",
     "rlef.judge.backend": "ray",
     "rlef.judge.strict_exit": "false",
@@ -52,7 +53,7 @@ ALL_CHANGED = RlefConfig(
     dump_batches_every=3,
     run_dir="/runs/a b",
     cpu_host=True,
-    episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts", "random", 7, "fraction"),
+    episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts", "random", 7, "fraction", "sft.jsonl"),
     judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node"),
 )
 

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rlef_plugin.env.code import Extraction, extract_code, invalid_syntax
+from rlef_plugin.env.few_shot import preamble
 from rlef_plugin.env.modes import Judged, first_failures, judged_problem, of_another_problem, verdict_labels
 from rlef_plugin.env.reward import turn_reward
 from rlef_plugin.env.settings import EnvConfig
@@ -145,7 +146,10 @@ class Environment(ABC):
                 f"Problem {problem_id!r} has no public tests to give feedback on: leave it out of the store."
             )
         self._problem, self._turn, self._done = problem, 0, False
-        return self.first_message(problem)
+        if not self.config.few_shot:
+            return self.first_message(problem)
+        examples = preamble(self.config.few_shot, problem_id, load_prompts(self.config.prompts))
+        return examples + self.first_message(problem)
 
     async def step(self, response: str, *, last: bool = False) -> Step:
         """Judge a response. `last`: there is no room for another turn, so judge it as the final one.

@@ -27,6 +27,7 @@ class EnvConfig:
     feedback: Feedback = "public"  # what a response is answered with; PAPER.md section 8, env/modes.py
     feedback_seed: int = 0  # of the draws of feedback "random"
     reward: Reward = "binary"  # of the last response: all tests pass or not, or the fraction that does; reward.py
+    few_shot: str = ""  # file of mined dialogs to show before the problem (env/few_shot.py); "" = none
 
     def __post_init__(self) -> None:
         for key in ("turn_limit", "feedback_tokens", "time_limit_s", "memory_limit_mb"):
