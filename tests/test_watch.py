@@ -178,7 +178,7 @@ def test_damaged_metrics_lose_nothing_else(recorded: Path, tmp_path: Path) -> No
     )
     text = printed(damaged)
     assert "step 8" in text and "solved by turn 3" in text
-    plot.save(Run.read(damaged), damaged / "x.png")
+    plot.save(Run.read(damaged), damaged / "x.svg")
 
 
 def test_a_run_of_asynchronous_training_waits_for_batches(recorded: Path) -> None:
@@ -191,18 +191,10 @@ def test_a_run_of_asynchronous_training_waits_for_batches(recorded: Path) -> Non
     assert "waiting for a batch 50%" in text and "generating" not in text  # that goes on meanwhile, elsewhere
 
 
-@pytest.mark.parametrize("name", ["run.png", "run.svg"])
-def test_a_picture_is_written(recorded: Path, tmp_path: Path, name: str) -> None:
-    plot.save(Run.read(recorded), tmp_path / name)
-    start = (tmp_path / name).read_bytes()[:8]
-    assert start == b"\x89PNG\r\n\x1a\n" if name.endswith("png") else start.startswith(b"<?xml")
-
-
 def test_a_picture_that_cannot_be_made(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.read(recorded)
-    for path in (tmp_path / "no" / "run.png", tmp_path / "run.xyz"):
-        with pytest.raises(UsageError, match="cannot be written"):
-            plot.save(run, path)
+    with pytest.raises(UsageError, match="run.xyz cannot be written"):
+        plot.save(run, tmp_path / "run.xyz")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"pip install 'rlef-plugin\[plots\]'"):
         plot.save(run, tmp_path / "run.png")
@@ -216,7 +208,8 @@ def test_the_command_shows_once_where_there_is_no_terminal(recorded: Path, tmp_p
     done = CliRunner().invoke(app, ["watch", str(recorded)])
     assert done.exit_code == 0 and "solved in turn 1" in done.output
     done = CliRunner().invoke(app, ["watch", str(recorded), "--png", str(tmp_path / "run.png")])
-    assert done.exit_code == 0 and "written" in done.output and (tmp_path / "run.png").is_file()
+    assert done.exit_code == 0 and "written" in done.output
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
 def test_live_until_interrupted(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
