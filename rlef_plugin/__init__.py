@@ -13,6 +13,7 @@ The files in the order in which data flows through them:
     judge/             program and inputs -> verdicts, in jails (what runs inside them is rlef_sandbox)
     openrlhf_ext/      episodes -> the host's samples; turns -> its actor and its critic
     rl/                turns, KL, returns and advantages of a batch: tensors in, tensors out
+    runs/              what a run says of itself: metrics, timeline, `rlef watch`, `rlef show`
 
 Importing this package is cheap (no torch, no host): its names are looked up when they are first used.
 """

@@ -4,7 +4,9 @@ host_cli.py    the host's flags and checks, read from its own file
 executor.py    one episode through vLLM                      <- agent.py, which the host loads by path
 experience.py  turns, KL, returns and advantages of a rollout batch
 critic.py      the turn-level critic
-trainer.py     the host's trainers with the above, rollouts.py what they keep and report
+policy.py      the policy: updates that can be repeated, LoRA
+samples.py     the host's sample generator, with the record of each episode
+trainer.py     the host's trainers with the above; rollouts.py what they report, group_clock.py how long models take
 remote.py      subclassing Ray actor classes
 cpu_host.py    the host without a GPU
 engines.py     vLLM engines for evaluation
