@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from rlef_plugin.commands import data, evaluation, training, watch
+from rlef_plugin.commands import data, evaluation, repair, training, watch
 from rlef_plugin.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -17,6 +17,7 @@ for command in COMMANDS:
     app.command()(command)
 app.command("eval")(evaluation.evaluate)
 app.add_typer(data.app, name="data")
+app.add_typer(repair.app, name="repair")
 
 
 def main() -> None:

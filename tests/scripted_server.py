@@ -7,6 +7,8 @@ The problems (`rows`) each have a secret number that every test expects and that
     echo     sends the same wrong program again and again
     coin     right at once in every second of a problem's conversations, else wrong to the end, each time otherwise
     mute     never sends a program
+    mender   asked to repair a program, sends 1 for the first time a problem is asked and what the feedback in the
+             question says was expected from the second time on
 """
 
 import json
@@ -71,6 +73,14 @@ class Models:
         return "I would rather not."
 
 
+    def mender(self, messages: Messages) -> str:
+        question = messages[0]["content"]
+        with self.lock:
+            self.started[question] += 1
+            told = re.findall(r"\b(1\d\d\d)\b", question)
+            return block(int(told[-1]) if self.started[question] > 1 else 1)
+
+
 @contextmanager
 def serving(fail: Callable[[int], int] = lambda request: 0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(URL, the requests so far). `fail(number of the request)` gives an HTTP error status, or 0 for an answer."""
@@ -78,7 +88,7 @@ def serving(fail: Callable[[int], int] = lambda request: 0) -> Iterator[tuple[st
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            names = [name for name in ("reader", "echo", "coin", "mute")]
+            names = ("reader", "echo", "coin", "mute", "mender")
             self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
         def do_POST(self) -> None:

@@ -131,7 +131,7 @@ def test_the_folder_of_another_evaluation_is_refused(store: Path, tmp_path: Path
 
 def test_what_cannot_work_is_said_before_work_starts(store: Path, tmp_path: Path) -> None:
     with serving() as (url, _):
-        with pytest.raises(UsageError, match=r"serves reader, echo, coin, mute, not 'gpt': change --model"):
+        with pytest.raises(UsageError, match=r"serves reader, echo, coin, mute, mender, not 'gpt': change --model"):
             run.evaluate(settings(store, tmp_path / "a", url, "gpt"), tmp_path / "a", QUIET)
         with pytest.raises(UsageError, match="has no split 'test': choose one of valid"):
             run.evaluate(replace(settings(store, tmp_path, url, "echo"), split="test"), tmp_path, QUIET)

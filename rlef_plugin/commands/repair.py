@@ -1,0 +1,39 @@
+"""`rlef repair`: the two-model baseline, one model that writes and one that repairs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="A second model that repairs the first one's programs.")
+
+
+@app.command()
+def cases(
+    run: Annotated[Path, typer.Argument(help="What `rlef eval --turn-limit 1 --out` wrote for the first model.")],
+    store: Annotated[Path, typer.Option(help="The problem store of that evaluation.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A folder: sft.jsonl to train on, store to evaluate on.")],
+    per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
+) -> None:
+    """Collect the first model's failing programs, with their feedback and with a verified right program."""
+    from rlef_plugin.evaluation import repair
+
+    found, paired = repair.write_cases(run, store, out, per_problem)
+    typer.echo(
+        f"{found} failing programs in {out / 'store'}; {paired} of them with a right one in {out / 'sft.jsonl'}"
+    )
+
+
+@app.command()
+def compose(
+    first: Annotated[Path, typer.Argument(help="The first model's evaluation.")],
+    repairs: Annotated[Path, typer.Argument(help="The repair model's, on the store that `rlef repair cases` made.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the two-model evaluation.")],
+) -> None:
+    """Make one evaluation of both models: up to two repairs, until the public tests pass."""
+    from rich.console import Console
+
+    from rlef_plugin.evaluation import repair, run
+
+    repair.write_composed(first, repairs, out)
+    run.show(out, Console())

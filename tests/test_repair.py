@@ -1,0 +1,104 @@
+"""The two-model baseline: cases with feedback, verified right programs, independent repairs, one evaluation."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scripted_server import PROBLEMS, rows, secret
+from test_eval_chain import evaluated, scores
+
+from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation import repair, report
+from rlef_plugin.evaluation.rollouts import Message, Rollout, Turn
+from rlef_plugin.problems import ProblemStore, build_store
+
+pytestmark = pytest.mark.nsjail
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first stored program of each problem is called right and is not."""
+    folder = tmp_path_factory.mktemp("repair") / "store"
+    changed = [dict(row) for row in rows()]
+    for row in changed:
+        row["solutions"] = {"language": [3, 3], "solution": ["print(0)", row["solutions"]["solution"][0]]}
+    build_store(changed, folder)
+    return folder
+
+
+def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
+    """The writer is always wrong; the mender's second repair of each program is right: solved by turn 3."""
+    evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
+    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases") == (PROBLEMS, PROBLEMS)
+    evaluated(tmp_path / "cases" / "store", tmp_path / "b", "mender", "rlef.turn_limit=1", rollouts=2)
+    repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+    both = report.load(tmp_path / "both")
+    assert scores(both)["1@3", 3] == 1.0
+    assert [rate.mean for rate in both.behaviour.solved_by_turn] == [0, 0, 1]
+    assert both.settings["model"] == "echo, repaired by mender"
+
+
+def test_a_case_holds_program_and_feedback_and_no_private_test(store: Path, tmp_path: Path) -> None:
+    evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
+    repair.write_cases(tmp_path / "a", store, tmp_path / "cases")
+    lines = [json.loads(line) for line in (tmp_path / "cases" / "sft.jsonl").read_text().splitlines()]
+    asked, answer = lines[0]["messages"]
+    assert "print(5)" in asked["content"] and str(secret(0)) in asked["content"] and "public 0" in asked["content"]
+    assert "private" not in asked["content"]
+    assert answer["content"] == f"```python\nprint({secret(0)})\n```"  # the first stored one was not right
+    cases = ProblemStore.open(tmp_path / "cases" / "store")
+    assert cases.ids("valid") == [f"secret-{n}--0" for n in range(PROBLEMS)]
+    original = ProblemStore.open(store)["secret-1"]
+    assert cases["secret-1--0"].private_tests == original.private_tests
+    assert re.search(r"wrong:\n```python\nprint\(5\)\n```", cases["secret-1--0"].description)
+
+
+def rollout(problem: str, index: int, code: str | None, public: bool, solved: bool) -> Rollout:
+    turn = Turn("accepted" if solved else "wrong_output", public, 0.0, code, 1, 0.0, 0.0, 0.0, 0.0)
+    return Rollout(problem, index, solved, (turn,), (Message("user", "q"), Message("assistant", code or "")))
+
+
+@pytest.mark.parametrize(
+    "repairs, turns, solved",
+    [
+        ([("x", True, True), ("y", True, False)], 2, True),  # the first repair passes: the second is not looked at
+        ([("x", False, False), ("y", True, True)], 3, True),
+        ([("x", True, False), ("y", True, True)], 2, False),  # false hope: submitted, and wrong
+        ([("x", False, False), ("y", False, False), ("z", True, True)], 3, False),  # two repairs at most
+    ],
+)
+def test_repairs_are_tried_until_the_public_tests_pass(
+    repairs: list[tuple[str, bool, bool]], turns: int, solved: bool
+) -> None:
+    first = rollout("p", 7, "a", False, False)
+    (both,) = repair.compose([first], [rollout("p--7", n, *one) for n, one in enumerate(repairs)])
+    assert (len(both.turns), both.solved, both.problem, both.index) == (turns, solved, "p", 7)
+    assert len(both.messages) == 2 * turns
+
+
+def test_what_needs_no_repair_is_left_as_it_is() -> None:
+    passes, none = rollout("p", 0, "a", True, True), rollout("p", 1, None, False, False)
+    assert list(repair.compose([passes, none], [])) == [passes, none]
+
+
+def test_a_case_that_was_not_played_is_an_error() -> None:
+    with pytest.raises(UsageError, match="played no rollout of 'p--0'"):
+        list(repair.compose([rollout("p", 0, "a", False, False)], []))
+
+
+def test_nothing_to_repair_is_said(store: Path, tmp_path: Path) -> None:
+    evaluated(store, tmp_path / "a", "mute", "rlef.turn_limit=1", rollouts=1)
+    with pytest.raises(UsageError, match="nothing to repair"):
+        repair.write_cases(tmp_path / "a", store, tmp_path / "cases")
+    assert not (tmp_path / "cases").exists()
+    with pytest.raises(UsageError, match="is there already"):
+        repair.write_cases(tmp_path / "a", store, tmp_path)
+
+
+def test_only_the_first_turn_of_a_longer_rollout_is_composed() -> None:
+    long = rollout("p", 0, "a", False, False)
+    long = replace(long, turns=long.turns * 2, messages=long.messages * 2)
+    (both,) = repair.compose([long], [rollout("p--0", 0, "x", True, True)])
+    assert [turn.code for turn in both.turns] == ["a", "x"]
