@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from recorded_run import write_run
+from test_report import folder as write_evaluation
 
 REPO = Path(__file__).resolve().parents[1]
 TEXTS = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -49,6 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("recipes", "rlef_plugin"):
         (work / name).symlink_to(REPO / name)
     write_run(work / ".rlef" / "demo" / "run")
+    for name, problems in (("base", 3), ("trained", 4)):
+        write_evaluation(work / "evals" / name, problems)
     return work
 
 
