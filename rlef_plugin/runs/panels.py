@@ -160,7 +160,9 @@ def said(value: float, form: str) -> str:
 def verdict_bars(run: Run, width: int) -> Group:
     """A bar a turn: how the responses of the latest steps were judged."""
     lines: list[RenderableType] = [
-        Text("\nVerdicts", style="bold").append(f"  latest {run.window} steps", style="dim not bold")
+        Text("\nVerdicts", style="bold").append(
+            f"  latest {run.window} steps" if run.window > 1 else "  latest step", style="dim not bold"
+        )
     ]
     for turn in range(1, run.turns + 1):
         shares = [(v, run.now(f"verdict_turn{turn}/{v.name.lower()}")) for v in Verdict]
