@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import typer
 
-from rlef_plugin.commands import data, evaluation, repair, training, watch
+from rlef_plugin.commands import data, evaluation, judge, repair, training, watch
 from rlef_plugin.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(training.train, training.demo, training.doctor),
-    *(watch.watch, watch.show),
+    *(judge.judge, watch.watch, watch.show),
     *(evaluation.score, evaluation.analyze, evaluation.report, evaluation.mine),
 )
 for command in COMMANDS:

@@ -1,0 +1,107 @@
+"""What the words of `rlef judge` ask for, done: one program, or all of a store."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rlef_plugin.env import Environment, load_environment
+from rlef_plugin.errors import UsageError
+from rlef_plugin.judge import JudgeConfig, SandboxError
+from rlef_plugin.judging import confusion, one, stored, task
+from rlef_plugin.judging.stored import Outcome
+from rlef_plugin.problems import Problem, ProblemStore
+
+KEPT_STDOUT_BYTES = 1 << 20  # of a test, to show where an output differs
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    words: list[str]
+    store: Path | None
+    problem_file: Path | None
+    split: str | None
+    env: str
+    json: bool
+
+
+def run(chosen: Chosen, config: JudgeConfig) -> bool:
+    """Whether the program is accepted; of a store, whether all are judged as their source says.
+
+    Raises:
+        UsageError: what to change. SandboxError: the judge is broken. KeyboardInterrupt: after the judge has ended.
+    """
+    environment = load_environment(chosen.env)
+    if chosen.store and not chosen.words and not chosen.problem_file:
+        return _store(ProblemStore.open(chosen.store), chosen, config, environment)
+    problem, program = _task(chosen)
+    judged = asyncio.run(one.judge_one(problem, program, config, environment))
+    if chosen.json:
+        print_json(one.as_json(judged))
+    else:
+        one.show(judged, _console())
+    return judged.result.accepted
+
+
+def _task(chosen: Chosen) -> tuple[Problem, str]:
+    match chosen.words, chosen.store, chosen.problem_file:
+        case [problem_id, program], Path() as store, None:
+            return task.stored_problem(store, problem_id), task.program_in(Path(program))
+        case [program], None, Path() as file:
+            return task.problem_in(file), task.program_in(Path(program))
+    raise UsageError(
+        "give `rlef judge PROBLEM PROGRAM --store STORE`, `rlef judge PROGRAM --problem-file FILE`, "
+        "or `rlef judge --store STORE` for all its programs"
+    )
+
+
+def _store(store: ProblemStore, chosen: Chosen, config: JudgeConfig, environment: type[Environment]) -> bool:
+    total = stored.count(store, chosen.split)
+    if not total:
+        raise UsageError(f"{store.path} holds no programs to judge: build it from rows with solutions")
+    outcomes: list[Outcome] = []
+    try:
+        _with_bar(store, chosen, config, environment, outcomes, total)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"rlef: interrupted; {len(outcomes)} of {total} programs were judged")
+        raise
+    finally:
+        if chosen.json:
+            print_json({"programs": total, "judged": [outcome.as_json() for outcome in outcomes]})
+        elif outcomes:
+            confusion.show(outcomes, _console())
+    return all(outcome.agrees for outcome in outcomes)
+
+
+def _with_bar(
+    store: ProblemStore,
+    chosen: Chosen,
+    config: JudgeConfig,
+    environment: type[Environment],
+    outcomes: list[Outcome],
+    total: int,
+) -> None:
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        programs = bar.add_task("", total=total)
+
+        def ended(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            bar.advance(programs)
+
+        try:
+            asyncio.run(stored.judge_all(store, chosen.split, config, environment, ended))
+        except BaseExceptionGroup as errors:
+            broken = errors.subgroup(SandboxError)
+            raise broken.exceptions[0] if broken else errors from None
+
+
+def print_json(value: object) -> None:
+    Console().print(json.dumps(value), soft_wrap=True, highlight=False, markup=False)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
