@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlef_plugin.problems import BuildReport, ProblemStore, StoreError, TestCase, build_store, read_rows
+from rlef_plugin.problems import BuildReport, ProblemStore, StoreError, TestCase, build_store, open_source, read_rows
 from rlef_plugin.problems.build import plain_id
+from rlef_plugin.problems.sources import hub_source
 
 
 def row(name: str = "adding", **changes: Any) -> dict[str, Any]:
@@ -304,7 +306,7 @@ def test_text_that_is_not_utf8_in_parquet_is_counted(tmp_path: Path) -> None:
 def test_a_truncated_gzip_is_fatal_even_when_skipping(tmp_path: Path) -> None:
     whole = write_jsonl(tmp_path / "rows.jsonl.gz", [row(str(i)) for i in range(50)]).read_bytes()
     (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) - 20])
-    with pytest.raises(StoreError, match="rows.jsonl.gz breaks off after line [1-9]"):
+    with pytest.raises(StoreError, match="rows.jsonl.gz breaks off after row [1-9]"):
         build_store(read_rows(tmp_path / "rows.jsonl.gz"), tmp_path / "store", on_malformed="skip")
     assert not (tmp_path / "store").exists()
 
@@ -363,3 +365,73 @@ def test_ids_are_unique_and_every_change_is_reported(tmp_path: Path) -> None:
     assert report.renamed == [("A_b", "A_b-2"), ("A?b", "A_b-3"), ("A_b-2", "A_b-2-2"), ("a_B", "a_B-4")]
     assert report.kept == len(set(store.ids())) == 6
     assert store["A_b-3"].name == "A?b"
+
+
+# --- the hub
+
+
+CARD = """---
+dataset_info:
+  features:
+  - {name: name, dtype: string}
+  splits:
+  - {name: train, num_examples: 5}
+  - {name: valid, num_examples: 1}
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: data/train-*}
+  - {split: test, path: data/test-*}
+  - {split: valid, path: data/valid-*}
+---
+"""
+
+
+@pytest.mark.host
+def test_a_dataset_is_read_as_from_the_hub(tmp_path: Path) -> None:
+    """The host's `datasets` finds the files by the card, as it does on the hub; here they lie in a local folder."""
+    data = tmp_path / "code_contests" / "data"
+    write_parquet(data / "train-00000-of-00002-0a1b.parquet", [row("a"), row("b", time_limit=None), row("c")])
+    write_parquet(data / "train-00001-of-00002-2c3d.parquet", [row("d"), row("e", description=None)])
+    write_parquet(data / "valid-00000-of-00001-4e5f.parquet", [row("f")])
+    write_parquet(data / "test-00000-of-00001-6071.parquet", [row("g")])
+    (data.parent / "README.md").write_text(CARD)
+    source = hub_source(str(data.parent))
+    assert (source.total, len(source.files)) == (6, 4)  # as the card says
+    store, report = build(tmp_path, source, on_malformed="skip")
+    assert store.splits == {"train": 4, "test": 1, "valid": 1}
+    assert str(report.rejections[0]).endswith("2c3d.parquet, row 2: description is missing, not text")
+    assert store["a"].time_limit_s == 1.5 and len(store.solutions("a")) == 2
+    local, _ = build(tmp_path, open_source([data]), on_malformed="skip")
+    assert {local.fingerprint(id_) for id_ in local} == {store.fingerprint(id_) for id_ in store}
+    assert [one["name"] for one in source.read(4)] == ["e", "g", "f"]
+
+
+def test_a_dataset_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(StoreError, match="deepmind/code_contests is read from the hub by the package `datasets`"):
+        open_source(["deepmind/code_contests"])
+
+
+@pytest.mark.host
+def test_a_dataset_that_cannot_be_had_is_one_sentence() -> None:
+    with pytest.raises(StoreError, match="nobody/nothing cannot be read from the hub .*: check its name") as caught:
+        open_source(["nobody/nothing"])  # offline by conftest.py
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["rows/a.jsonl", "./rows", "~/rows", "/rows", "a/b/c"])
+def test_what_looks_like_a_path_is_one(place: str) -> None:
+    with pytest.raises(StoreError, match="does not exist"):
+        open_source([place])
+
+
+def test_only_the_training_split_needs_private_tests(tmp_path: Path) -> None:
+    """The paper's count is of the training split; an evaluation loses no problem that can be judged."""
+    none: dict[str, list[str]] = {"input": [], "output": []}
+    rows = [row(split, split=split, private_tests=none) for split in ("train", "valid", "test")]
+    rows += [row("nothing", split="test", private_tests=none, generated_tests=none)]
+    store, report = build(tmp_path, rows)
+    assert store.ids() == ["valid", "test"]
+    assert store["test"].private_tests == (TestCase("7 7\n", "14\n"),)
+    assert str(report).startswith("4 rows read, 2 kept (train 0 of 1, valid 1 of 1, test 1 of 2)\n")

@@ -1,9 +1,11 @@
 """Problems: from rows in files to records in a store that every process of a training run shares.
 
+    sources.py   which files there are, here or on the hub
     rows.py      files (.jsonl, .jsonl.gz, .parquet, .yaml) -> raw rows that know their file and number
+    formats.py   rows in other layouts -> rows in CodeContests' schema
     convert.py   raw row in CodeContests' schema -> Problem and Solutions, or the field that is wrong (fields.py)
-    build.py     rows -> store, with an account of every row that was not kept
-    writer.py    records -> store on disk, in one step or not at all (layout.py)
+    build.py     rows -> store, with an account of every row that was not kept (report.py)
+    writer.py    records -> store on disk, in one step or not at all (layout.py, stream.py); journal.py to go on
     store.py     the store: memory-mapped, by problem id; stores.py: several of them as one
     records.py   Problem, TestCase, Solution
     examples/    the plugin's own small set of problems, one YAML file each
@@ -19,8 +21,10 @@ from rlef_plugin.problems.errors import StoreError, UnknownProblemError
 from rlef_plugin.problems.records import Problem, Solution, TestCase
 
 if TYPE_CHECKING:
-    from rlef_plugin.problems.build import BuildReport, build_store
-    from rlef_plugin.problems.rows import Row, read_rows
+    from rlef_plugin.problems.build import build_store
+    from rlef_plugin.problems.report import BuildReport
+    from rlef_plugin.problems.rows import Row
+    from rlef_plugin.problems.sources import Source, open_source, read_rows
     from rlef_plugin.problems.store import ProblemStore
     from rlef_plugin.problems.stores import ProblemStores
     from rlef_plugin.problems.writer import StoreWriter
@@ -28,10 +32,12 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parent / "examples"  # `read_rows(EXAMPLES)`
 
 _LAZY = {
-    "BuildReport": "build",
+    "BuildReport": "report",
     "build_store": "build",
     "Row": "rows",
-    "read_rows": "rows",
+    "Source": "sources",
+    "open_source": "sources",
+    "read_rows": "sources",
     "ProblemStore": "store",
     "ProblemStores": "stores",
     "StoreWriter": "writer",
@@ -45,11 +51,13 @@ __all__ = [
     "ProblemStores",
     "Row",
     "Solution",
+    "Source",
     "StoreError",
     "StoreWriter",
     "TestCase",
     "UnknownProblemError",
     "build_store",
+    "open_source",
     "read_rows",
 ]
 

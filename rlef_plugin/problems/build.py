@@ -1,152 +1,161 @@
-"""Rows -> a store, with an account of every row: read = kept + dropped + malformed, and nothing else.
+"""Rows -> a store, with an account of every row (report.py).
 
 Ids are made from names: characters that do not fit a file name become "_", and a second row that would get the same
 id (upper and lower case taken as equal) gets "-2", a third "-3": ids depend on names and the order of the rows only.
 Rows with the same content under two names are both kept and listed: what to do about them is a person's decision.
+
+A build from a `Source` goes on where an earlier one was killed, if source and settings are the same; the store is the
+same to the byte. What was read before is read from the journal and not judged again.
 """
 
+import dataclasses
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rlef_plugin.problems.convert import Converted, convert
+from rlef_plugin.problems.convert import FIELDS, IGNORED, Converted, convert
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.fields import RowError
+from rlef_plugin.problems.layout import VERSION
+from rlef_plugin.problems.report import BuildReport, Rejection
+from rlef_plugin.problems.rows import Row
+from rlef_plugin.problems.sources import Source
 from rlef_plugin.problems.writer import StoreWriter
 
 logger = logging.getLogger(__name__)
 
 OnMalformed = Literal["fatal", "skip"]
+Adapt = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+KNOWN = {*FIELDS, *IGNORED}
 ID_LENGTH = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A row that was not kept."""
-
-    file: str
-    row: int  # from 1
-    field: str
-    reason: str
-    kind: Literal["malformed", "dropped"]
-
-    def __str__(self) -> str:
-        return f"{self.file}, row {self.row}: {self.field} {self.reason}"
-
-
-@dataclass(slots=True)
-class BuildReport:
-    """What became of the rows."""
-
-    path: Path
-    read: int = 0
-    kept: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
-    splits: Counter[str] = field(default_factory=Counter)
-    renamed: list[tuple[str, str]] = field(default_factory=list)  # (name, id) where the plain id was taken
-    duplicates: list[tuple[str, str]] = field(default_factory=list)  # (id, id of an earlier row with the same content)
-    other_languages: int = 0  # solutions left out because they are not Python 3
-
-    @property
-    def malformed(self) -> int:
-        return sum(one.kind == "malformed" for one in self.rejections)
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Number of rows by the reason why they were dropped."""
-        return dict(Counter(f"{one.field} {one.reason}" for one in self.rejections if one.kind == "dropped"))
-
-    def account(self) -> dict[str, Any]:
-        """The numbers, for the manifest."""
-        return {
-            "read": self.read,
-            "kept": self.kept,
-            "dropped": self.dropped,
-            "malformed": self.malformed,
-            "renamed": len(self.renamed),
-            "duplicates": len(self.duplicates),
-            "other_languages": self.other_languages,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"{self.read} rows read, {self.kept} kept"]
-        lines += [f"{count} dropped: {reason}" for reason, count in self.dropped.items()]
-        lines += [f"{self.malformed} malformed"] if self.malformed else []
-        lines += [f"{len(self.renamed)} renamed, since their id was taken"] if self.renamed else []
-        lines += [f"{len(self.duplicates)} kept whose content an earlier row has too"] if self.duplicates else []
-        lines += [f"{self.other_languages} solutions not in Python 3 left out"] if self.other_languages else []
-        return "\n".join(lines)
-
-
 def build_store(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Source | Iterable[Mapping[str, Any]],
     out: Path | str,
     *,
     split: str = "train",
     on_malformed: OnMalformed = "fatal",
     generated_suffice: bool = False,
     overwrite: bool = False,
+    adapt: Adapt | None = None,
+    on_row: Callable[[BuildReport], None] | None = None,
 ) -> BuildReport:
-    """Write the store of these rows (see `read_rows`; plain dicts will do).
+    """Write the store of these rows (see `open_source`; plain dicts will do, but cannot be continued).
 
     Args:
         split: of rows that do not name one and whose file's name does not either.
         on_malformed: "fatal" stops at the first malformed row, "skip" leaves it out, logs it and goes on.
-        generated_suffice: keep rows without private tests that have generated ones; the paper's count leaves them out.
+        generated_suffice: keep training rows without private tests that have generated ones; the paper's count
+            leaves them out. In other splits they always suffice.
         overwrite: replace a store at `out`. Anything there that is not a store is never touched.
+        adapt: a row in another layout -> the same in ours (formats.py).
+        on_row: called after every row, for a progress bar.
 
     Raises:
         StoreError: a malformed row, no row worth keeping, a place that cannot be written; there is no new store then.
     """
-    report = BuildReport(Path(out))
-    ids = _Ids()
-    seen: dict[str, str] = {}  # fingerprint -> first id
-    with StoreWriter(out, overwrite=overwrite) as writer:
-        for row in rows:
-            report.read += 1
-            converted = _convert(row, report, split, on_malformed, generated_suffice)
-            if converted is not None:
-                _keep(converted, ids, seen, writer, report)
+    settings = (VERSION, split, generated_suffice, repr(adapt))
+    key = f"{settings} {rows.key}" if isinstance(rows, Source) else None
+    with StoreWriter(out, overwrite=overwrite, key=key) as writer:
+        building = _Building(writer, split, on_malformed, generated_suffice, adapt)
+        report = building.report
+        for done in writer.done:
+            building.take_over(done)
+        report.resumed = report.read
+        for row in rows.read(report.read) if isinstance(rows, Source) else rows:
+            building.row(row)
+            if on_row:
+                on_row(report)
         if not report.kept:
             account = "; ".join(str(report).splitlines())
             raise StoreError(f"no row is worth keeping ({account}): check that the source has CodeContests' keys")
-        writer.account = report.account()
+        writer.manifest = {"source": building.source(rows), "account": report.account()}
     return report
 
 
-def _convert(
-    row: Mapping[str, Any], report: BuildReport, split: str, on_malformed: OnMalformed, generated_suffice: bool
-) -> Converted | None:
-    file, number = getattr(row, "file", "rows"), getattr(row, "number", report.read)
-    split, name = getattr(row, "split", None) or split, f"{Path(file).name.split('.')[0]}-{number}"
-    try:
-        if broken := getattr(row, "broken", None):
-            raise RowError("the row", broken)
-        return convert(row, split=split, name=name, generated_suffice=generated_suffice)
-    except RowError as error:
-        rejection = Rejection(file, number, error.field, error.reason, error.kind)
-    if rejection.kind == "malformed":
-        if on_malformed == "fatal":
-            raise StoreError(f"{rejection}; repair the row, or have malformed rows skipped")
-        logger.warning("skipped: %s", rejection)
-    report.rejections.append(rejection)
-    return None
+class _Building:
+    """A build under way: what is known of the rows so far."""
 
+    def __init__(
+        self, writer: StoreWriter, split: str, on_malformed: OnMalformed, generated_suffice: bool, adapt: Adapt | None
+    ) -> None:
+        self.writer, self.report = writer, BuildReport(writer.out)
+        self.split, self.on_malformed = split, on_malformed
+        self.generated_suffice, self.adapt = generated_suffice, adapt
+        self.ids, self.rows_of = _Ids(), Counter[str]()
+        self.seen: dict[str, str] = {}  # fingerprint -> first id
 
-def _keep(converted: Converted, ids: "_Ids", seen: dict[str, str], writer: StoreWriter, report: BuildReport) -> None:
-    problem = replace(converted.problem, id=ids.new(converted.problem.name))
-    if problem.id != plain_id(problem.name):
-        report.renamed.append((problem.name, problem.id))
-    first = seen.setdefault(writer.add(problem, converted.solutions), problem.id)
-    if first != problem.id:
-        report.duplicates.append((problem.id, first))
-    report.kept += 1
-    report.splits[problem.split] += 1
-    report.other_languages += converted.other_languages
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Convert and write, or reject."""
+        if not isinstance(row, Row):
+            row = Row(row, "rows", self.report.read + 1)
+        unread = sorted(row.keys() - KNOWN) if self.adapt is None else []
+        note: dict[str, Any] = {"file": row.file, "unread": unread} if unread else {"file": row.file}
+        try:
+            converted = self._convert(row)
+        except RowError as error:
+            named = row.get("split")
+            split = named if named and isinstance(named, str) else row.split or self.split
+            rejected = Rejection(row.file, row.number, split, error.field, error.reason, error.kind)
+            self._reject(rejected)
+            note["rejected"] = dataclasses.asdict(rejected)
+            self.writer.pass_over(note)
+        else:
+            problem = replace(converted.problem, id=self.ids.new(converted.problem.name))
+            note |= {"name": problem.name, "other_languages": converted.other_languages}
+            self._keep(problem.id, problem.split, self.writer.add(problem, converted.solutions, note), note)
+        self._count(note)
+
+    def take_over(self, done: Mapping[str, Any]) -> None:
+        """A row that an earlier build has dealt with."""
+        if entry := done["entry"]:
+            self.ids.new(done["name"])
+            self._keep(entry["id"], entry["split"], entry["fingerprint"], done)
+        else:
+            self._reject(Rejection(**done["rejected"]))
+        self._count(done)
+
+    def source(self, rows: object) -> dict[str, Any]:
+        """For the manifest: what was read. No paths and no dates, which would make equal stores differ."""
+        files = [{"name": Path(file).name, "rows": count} for file, count in sorted(self.rows_of.items())]
+        return {"name": rows.name if isinstance(rows, Source) else "rows", "files": files}
+
+    def _convert(self, row: Row) -> Converted:
+        if row.broken:
+            raise RowError("the row", row.broken)
+        fields = row if self.adapt is None else self.adapt(row)
+        name = f"{Path(row.file).name.split('.')[0]}-{row.number}"
+        return convert(fields, split=row.split or self.split, name=name, generated_suffice=self.generated_suffice)
+
+    def _count(self, note: Mapping[str, Any]) -> None:
+        self.report.read += 1
+        self.rows_of[note["file"]] += 1
+        self.report.unread.update(note.get("unread", ()))
+
+    def _reject(self, rejection: Rejection) -> None:
+        if rejection.kind == "malformed":
+            if self.on_malformed == "fatal":
+                raise StoreError(f"{rejection}; repair the row, or have malformed rows skipped")
+            logger.warning("skipped: %s", rejection)
+        self.report.rejections.append(rejection)
+        self.report.read_of[rejection.split] += 1
+
+    def _keep(self, id_: str, split: str, fingerprint: str, note: Mapping[str, Any]) -> None:
+        report = self.report
+        if id_ != plain_id(note["name"]):
+            report.renamed.append((note["name"], id_))
+        first = self.seen.setdefault(fingerprint, id_)
+        if first != id_:
+            report.duplicates.append((id_, first))
+        report.kept += 1
+        report.splits[split] += 1
+        report.read_of[split] += 1
+        report.other_languages += note["other_languages"]
 
 
 def plain_id(name: str) -> str:

@@ -4,9 +4,10 @@ Read are the keys in FIELDS. Tests are {"input": [...], "output": [...]} as in t
 {"input": ..., "output": ...}, which is easier on people; solutions likewise. Every value is checked and none is
 converted on a guess: a number where text should be is an error, not a string.
 
-A row is *malformed* if a value is not what the schema says, and *dropped* if it is well-formed but useless for
-training: no description, no public or no private tests (PAPER.md section 4). Solutions in other languages than
-Python 3 are counted and left behind. Not here: whether solutions are right, and anything that compares rows.
+A row is *malformed* if a value is not what the schema says, and *dropped* if it is well-formed but of no use: no
+description, no public tests to give feedback on, no tests that decide. For those the source's generated tests count
+too, except in the training split, where the paper takes problems with private tests only. Solutions in other languages
+than Python 3 are counted and left behind. Not here: whether solutions are right, and anything that compares rows.
 """
 
 import ast
@@ -23,6 +24,9 @@ from rlef_plugin.problems.records import Problem, Solution, TestCase
 FIELDS = (
     "name description split public_tests private_tests generated_tests time_limit time_limit_s memory_limit_bytes "
     "memory_limit_mb input_file output_file source difficulty checker metadata solutions incorrect_solutions"
+).split()
+IGNORED = (  # CodeContests' own that training has no use for
+    "cf_contest_id cf_index cf_points cf_rating cf_tags is_description_translated untranslated_description"
 ).split()
 PYTHON3 = 3
 SOURCES = ("", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
@@ -77,7 +81,7 @@ def convert(row: Mapping[str, Any], *, split: str, name: str, generated_suffice:
         checker=_checker(row),
         metadata=_metadata(row),
     )
-    _check_use(problem, has_private=bool(private), generated_suffice=generated_suffice)
+    _check_use(problem, bool(private), generated_suffice or problem.split != "train")
     return Converted(problem, right + wrong, others + more_others)
 
 

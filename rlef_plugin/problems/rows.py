@@ -1,11 +1,11 @@
 """Files of problems -> raw rows that know where they come from.
 
-Reads .jsonl, .jsonl.gz, .parquet and .yaml/.yml, or a folder of such files (searched to the bottom, in the order of
-their paths). It streams: one row, for parquet a few, is in memory at a time. A row that cannot be read at all comes
-out as a row with `broken` set, so that it is counted like any other bad row; a *file* whose rest cannot be read (a
-truncated gzip, a parquet without footer) is a StoreError, since what is lost cannot be counted.
+Reads .jsonl, .jsonl.gz, .parquet and .yaml/.yml. It streams: one row, for parquet a few, is in memory at a time, and
+rows that are skipped are not decoded. A row that cannot be read at all comes out as a row with `broken` set, so that
+it is counted like any other bad row; a *file* whose rest cannot be read (a truncated gzip, a parquet without footer)
+is a StoreError, since what is lost cannot be counted.
 
-Not here: what the fields of a row mean; see convert.py.
+Not here: which files there are (sources.py), and what the fields of a row mean (convert.py).
 """
 
 import gzip
@@ -13,6 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from rlef_plugin.problems.convert import FIELDS
 from rlef_plugin.problems.errors import StoreError
+from rlef_plugin.problems.formats import COLUMNS
 
 PARQUET_ROWS = 16  # rows decoded at once; one of CodeContests can hold 100 MB of solutions
 _SPLIT_FILE = re.compile(r"(train|valid|validation|test)(-\d+-of-\d+.*)?\.(parquet|jsonl|jsonl\.gz)")  # as on the hub
@@ -31,98 +32,111 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Row(dict[str, Any]):
     """A raw row. `number` counts from 1 within `file`; `split` is what the file's name says, if anything."""
 
-    def __init__(self, fields: Any, file: Path, number: int, broken: str | None = None) -> None:
+    def __init__(self, fields: Any, file: str, number: int, broken: str | None = None) -> None:
         if not isinstance(fields, dict):
             fields, broken = {}, broken or f"is {type(fields).__name__}, not an object with fields"
         super().__init__(fields)
-        self.file, self.number, self.broken = str(file), number, broken
-        named = _SPLIT_FILE.fullmatch(file.name)
+        self.file, self.number, self.broken = file, number, broken
+        named = _SPLIT_FILE.fullmatch(file.rpartition("/")[2])
         self.split = named[1].replace("validation", "valid") if named else None
 
 
-def read_rows(path: Path | str) -> Iterator[Row]:
-    """All rows of a file or a folder.
+Unread = Callable[[], Row]  # a row that is decoded when it is called for
+
+
+def rows_of(file: str, opened: Callable[[], IO[bytes]], skip: int = 0) -> Iterator[Row | None]:
+    """All rows of a file; None in place of the first `skip`, which are not decoded.
 
     Raises:
-        StoreError: there is nothing to read at `path`, or a file breaks off in the middle.
+        StoreError: the file breaks off in the middle.
     """
-    for file in _files(Path(path)):
-        reader = next(read for suffix, read in _READERS.items() if file.name.endswith(suffix))
-        yield from reader(file)
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise StoreError(f"{path} does not exist: name a file or a folder of {_kinds()}")
-    if (path / "manifest.json").exists():
-        raise StoreError(f"{path} is a problem store already: use it as it is, or name what it was built from")
-    if path.is_file():
-        found = [path] if path.name.endswith(tuple(_READERS)) else []
-    else:
-        inside = (p for p in path.rglob("*") if p.is_file() and p.name.endswith(tuple(_READERS)))
-        found = sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
-    if not found:
-        raise StoreError(f"{path} holds no rows that can be read: name a file or a folder of {_kinds()}")
-    return found
-
-
-def _kinds() -> str:
-    return ", ".join(_READERS)
-
-
-def _read_jsonl(file: Path) -> Iterator[Row]:
-    number = 0
+    reader, number = READERS[suffix(file)], 0
     try:
-        with _open(file) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _parse_line(line, file, number)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise StoreError(f"{file} breaks off after line {number} ({error}): get the file again") from error
+        with opened() as content:
+            for number, unread in enumerate(reader(file, content), 1):
+                yield None if number <= skip else unread()
+    except (pa.ArrowException, OSError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise StoreError(f"{file} breaks off after row {number} ({error}): get the file again") from error
 
 
-def _open(file: Path) -> IO[bytes]:
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+def suffix(file: str) -> str:
+    """That of a file which can be read, or ""."""
+    return next((ending for ending in READERS if file.endswith(ending)), "")
 
 
-def _parse_line(line: bytes, file: Path, number: int) -> Row:
+def _read_jsonl(file: str, content: IO[bytes]) -> Iterator[Unread]:
+    lines = gzip.open(content) if file.endswith(".gz") else content
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield partial(_parse_line, line, file, number)
+
+
+def _parse_line(line: bytes, file: str, number: int) -> Row:
     try:
         return Row(json.loads(line.decode("utf-8-sig")), file, number)
     except (ValueError, RecursionError) as error:
         return Row({}, file, number, broken=f"is not JSON ({error})")
 
 
-def _read_yaml(file: Path) -> Iterator[Row]:
+def _read_yaml(file: str, content: IO[bytes]) -> Iterator[Unread]:
+    yield partial(_parse_yaml, content.read(), file)
+
+
+def _parse_yaml(text: bytes, file: str) -> Row:
     try:
-        yield Row(yaml.load(file.read_bytes(), Loader=_LOADER), file, 1)
+        return Row(yaml.load(text, Loader=_LOADER), file, 1)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        yield Row({}, file, 1, broken=f"is not YAML ({' '.join(str(error).split())})")
+        return Row({}, file, 1, broken=f"is not YAML ({' '.join(str(error).split())})")
 
 
-def _read_parquet(file: Path) -> Iterator[Row]:
-    number = 0
-    try:
-        table = pq.ParquetFile(file)
-        columns = [name for name in table.schema_arrow.names if name in FIELDS]
-        for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=columns, use_threads=False):
-            for i in range(batch.num_rows):
-                number += 1
-                yield _parse_record(batch.slice(i, 1), file, number)
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{file} breaks off after row {number} ({error}): get the file again") from error
+def _read_parquet(file: str, content: IO[bytes]) -> Iterator[Unread]:
+    table, first = pq.ParquetFile(content), 0
+    for index in range(table.num_row_groups):
+        group = _Group(table, index)
+        size = table.metadata.row_group(index).num_rows
+        yield from (partial(_parse_record, group, i, file, first + i + 1) for i in range(size))
+        first += size
 
 
-def _parse_record(record: pa.RecordBatch, file: Path, number: int) -> Row:
+class _Group:
+    """A row group, decoded a few rows at a time from the first that is asked for on; rows are asked for in order."""
+
+    def __init__(self, table: pq.ParquetFile, index: int) -> None:
+        self._table, self._index = table, index
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._first = self._end = 0
+
+    def record(self, row: int) -> pa.RecordBatch:
+        if self._batches is None:
+            names = [name for name in self._table.schema_arrow.names if name in COLUMNS]
+            options = {"batch_size": PARQUET_ROWS, "columns": names, "use_threads": False}
+            self._batches = self._table.iter_batches(row_groups=[self._index], **options)
+        while row >= self._end:
+            self._batch = next(self._batches)
+            self._first, self._end = self._end, self._end + self._batch.num_rows
+        return self._batch.slice(row - self._first, 1)
+
+
+def _parse_record(group: _Group, row: int, file: str, number: int) -> Row:
+    record = group.record(row)
     try:
         return Row(record.to_pylist()[0], file, number)
     except (UnicodeDecodeError, pa.ArrowException) as error:
         return Row({}, file, number, broken=f"cannot be decoded ({error})")
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+READERS: dict[str, Callable[[str, IO[bytes]], Iterator[Unread]]] = {
     ".jsonl": _read_jsonl,
     ".jsonl.gz": _read_jsonl,
     ".parquet": _read_parquet,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,
 }
+
+
+def parquet_rows(file: Path) -> int:
+    """From the footer; 0 for a file without one, which reading it will tell."""
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (pa.ArrowException, OSError):
+        return 0

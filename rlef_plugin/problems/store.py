@@ -9,7 +9,7 @@ since it reads every byte. A store is never changed in place; writing is writer.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ from rlef_plugin.problems.layout import (
     INDEX,
     MANIFEST,
     PLAIN_COLUMNS,
+    PROBLEM_SCHEMA,
     PROBLEMS,
     REBUILD,
+    SOLUTION_SCHEMA,
     SOLUTIONS,
     TEST_COLUMNS,
     VERSION,
 )
 from rlef_plugin.problems.records import Problem, Solution, TestCase
+from rlef_plugin.problems.stream import MappedStream
 
 
 class ProblemStore:
@@ -37,8 +40,8 @@ class ProblemStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest = _read_manifest(path)
-        self._index = _open_arrow(path / INDEX).read_all()
-        self._problems = _open_arrow(path / PROBLEMS)
+        self._index = _open(pa.ipc.open_stream, path / INDEX).read_all()
+        self._problems = _open(MappedStream, path / PROBLEMS, PROBLEM_SCHEMA)
         self._places = {id_: place for place, id_ in enumerate(self._index["id"].to_pylist())}
 
     @classmethod
@@ -89,7 +92,7 @@ class ProblemStore:
         return str(self._index["fingerprint"][self._place(problem_id)].as_py())
 
     def __getitem__(self, problem_id: str) -> Problem:
-        batch, row = self._row(self._problems, problem_id, "problem")
+        batch, row = self._row(self._problems, problem_id, "problems_at")
         plain = {name: batch.column(name)[row].as_py() for name in PLAIN_COLUMNS}
         texts = {name: batch.column(name)[row].as_py() for name in TEST_COLUMNS}
         metadata = batch.column("metadata")[row].as_py()
@@ -102,7 +105,7 @@ class ProblemStore:
 
     def solutions(self, problem_id: str) -> list[Solution]:
         """Stored programs, correct ones first."""
-        batch, row = self._row(self._solutions, problem_id, "solution")
+        batch, row = self._row(self._solutions, problem_id, "solutions_at")
         return list(map(Solution, *(batch.column(name)[row].as_py() for name in ("code", "correct", "verdict"))))
 
     def check_hashes(self) -> None:
@@ -118,13 +121,13 @@ class ProblemStore:
                 raise StoreError(f"{self.path / name} was changed after the build (sha256 is now {found}): {REBUILD}")
 
     @cached_property
-    def _solutions(self) -> pa.RecordBatchFileReader:
-        return _open_arrow(self.path / SOLUTIONS)
+    def _solutions(self) -> MappedStream:
+        return _open(MappedStream, self.path / SOLUTIONS, SOLUTION_SCHEMA)
 
-    def _row(self, reader: pa.RecordBatchFileReader, problem_id: str, kind: str) -> tuple[pa.RecordBatch, int]:
+    def _row(self, stream: MappedStream, problem_id: str, column: str) -> tuple[pa.RecordBatch, int]:
         place = self._place(problem_id)
-        batch, row = (self._index[f"{kind}_{part}"][place].as_py() for part in ("batch", "row"))
-        return reader.get_batch(batch), row
+        at, row = (self._index[name][place].as_py() for name in (column, "row"))
+        return stream.batch(at), row
 
     def _place(self, problem_id: str) -> int:
         if problem_id not in self._places:
@@ -166,9 +169,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _open_arrow(path: Path) -> pa.RecordBatchFileReader:
-    """Mapped, not read. Without threads of Arrow's own, so that a process may fork after opening."""
+def _open[T](opener: Callable[..., T], path: Path, *arguments: Any) -> T:
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(use_threads=False))
+        return opener(str(path), *arguments)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} cannot be opened ({error}): {REBUILD}") from error

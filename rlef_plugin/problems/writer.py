@@ -1,21 +1,21 @@
 """Records -> a store on disk, in one step or not at all.
 
-Everything is written to a hidden folder beside the target, flushed to disk, and renamed at the end. A reader sees the
-old store or the new one; with `overwrite`, for the moment between two renames, none; never half of one. A build that
-raises cleans up after itself; one that is killed leaves a `.NAME.building-*` folder, which may be removed.
+Everything is written to a hidden folder beside the target, `.NAME.building`, flushed to disk, and renamed at the end.
+A reader sees the old store or the new one; with `overwrite`, for the moment between two renames, none; never half of
+one. A build that raises cleans up after itself, and one that was killed is continued by the next with the same key
+(journal.py); without a key the next one starts anew. One process builds a store at a time, others are told so.
 
-Memory: one batch of problems and one of solutions, whatever the number of rows, plus the index (some 100 bytes a
-problem). The same records give the same bytes: no dates, no machine names.
+Memory: one batch of problems and their solutions, whatever the number of rows, plus some 300 bytes a problem. The
+same records give the same bytes, continued or not: no dates, no machine names.
 """
 
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -24,12 +24,12 @@ from typing import Any
 import pyarrow as pa
 
 from rlef_plugin.problems.errors import StoreError
+from rlef_plugin.problems.journal import Journal
 from rlef_plugin.problems.layout import (
     FORMAT,
     INDEX,
     INDEX_SCHEMA,
     MANIFEST,
-    PLACES,
     PLAIN_COLUMNS,
     PROBLEM_SCHEMA,
     PROBLEMS,
@@ -38,86 +38,126 @@ from rlef_plugin.problems.layout import (
     VERSION,
 )
 from rlef_plugin.problems.records import Problem, Solution, TestCase
+from rlef_plugin.problems.stream import StreamWriter
 
 BATCH_BYTES = 8 * 2**20  # a batch is closed when it has this much text
 BATCH_ROWS = 1024
+JOURNAL = "journal.jsonl"
 
 
 class StoreWriter:
-    """`with StoreWriter(out) as writer: writer.add(problem, solutions)`; the store exists when the block ends well."""
+    """`with StoreWriter(out) as writer: writer.add(problem, solutions)`; the store exists when the block ends well.
 
-    def __init__(self, out: Path | str, *, overwrite: bool = False) -> None:
-        self.out = Path(out).absolute()
-        self.account: dict[str, Any] = {}  # goes into the manifest as it is
+    `key` says what is built from what. `done` then holds the notes of the rows that an earlier build with this key has
+    dealt with; go on with the row after them.
+    """
+
+    def __init__(self, out: Path | str, *, overwrite: bool = False, key: str | None = None) -> None:
+        self.out, self.key = Path(out).absolute(), key
+        self.manifest: dict[str, Any] = {}  # goes into the manifest as it is
+        self.done: list[dict[str, Any]] = []
         _check_target(self.out, overwrite)
-        self._folder = self.out.with_name(f".{self.out.name}.building-{secrets.token_hex(4)}")
+        self._folder = self.out.with_name(f".{self.out.name}.building")
         self._index: list[dict[str, Any]] = []
-        self._counts: Counter[str] = Counter()
+        self._counts = {"tests": 0, "solutions": 0}
 
     def __enter__(self) -> "StoreWriter":
         try:
-            (self._folder / "prompts").mkdir(parents=True)
+            (self._folder / "prompts").mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(self._folder / JOURNAL, self.key)
+            self._start()
         except OSError as error:
             raise StoreError(f"{self.out} cannot be written ({error}): choose a folder you may write to") from error
-        self._problems = _BatchWriter(self._folder / PROBLEMS, PROBLEM_SCHEMA)
-        self._solutions = _BatchWriter(self._folder / SOLUTIONS, SOLUTION_SCHEMA)
         return self
 
-    def add(self, problem: Problem, solutions: Sequence[Solution] = ()) -> str:
+    def add(self, problem: Problem, solutions: Sequence[Solution] = (), note: Mapping[str, Any] | None = None) -> str:
         """Append a problem and return its fingerprint. That its id is new and fit for a file is the caller's part."""
+        problems, programs = self._streams.values()
+        if max(problems.text_bytes, programs.text_bytes) >= BATCH_BYTES or len(problems.rows) >= BATCH_ROWS:
+            self._checkpoint()
+        place = {"problems_at": problems.size_bytes, "solutions_at": programs.size_bytes, "row": len(problems.rows)}
         ordered = sorted(solutions, key=lambda one: not one.correct)
-        solution_row = {key: [getattr(one, key) for one in ordered] for key in SOLUTION_SCHEMA.names}
-        places = (*self._problems.add(_problem_row(problem)), *self._solutions.add(solution_row))
-        place = dict(zip(PLACES, places, strict=True))
-        print_ = fingerprint(problem)
-        self._index.append({"id": problem.id, "split": problem.split, "fingerprint": print_} | place)
+        problems.add(_problem_row(problem))
+        programs.add({key: [getattr(one, key) for one in ordered] for key in SOLUTION_SCHEMA.names})
+        entry = {"id": problem.id, "split": problem.split, "fingerprint": fingerprint(problem)} | place
+        self._index.append(entry)
         self._counts["tests"] += len(problem.public_tests) + len(problem.private_tests)
         self._counts["solutions"] += len(ordered)
-        return print_
+        self._journal.note({**(note or {}), "entry": entry})
+        return str(entry["fingerprint"])
+
+    def pass_over(self, note: Mapping[str, Any]) -> None:
+        """Note a row of which nothing is kept."""
+        self._journal.note({**note, "entry": None})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._problems.close()
-            self._solutions.close()
-            if kind is None:
+            if error is None:
                 self._finish()
+            elif isinstance(error, OSError | pa.ArrowException):
+                raise error
         except (OSError, pa.ArrowException) as failure:
             raise StoreError(f"{self.out} could not be written ({failure}): make room and build it again") from failure
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for stream in self._streams.values():
+                stream.close()
+            self._journal.close()
+            if self.key is None or self._journal.checkpoint is None:  # nothing here to go on from
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        """Anew, or where an earlier build left off if all it has written is still there."""
+        schemas = {PROBLEMS: PROBLEM_SCHEMA, SOLUTIONS: SOLUTION_SCHEMA}
+        self._streams = {name: StreamWriter(self._folder / name, schema) for name, schema in schemas.items()}
+        mark = self._journal.checkpoint
+        if mark and all(stream.resume(**mark[name]) for name, stream in self._streams.items()):
+            self.done, self._counts = self._journal.rows, mark["counts"]
+            self._index = [row["entry"] for row in self.done if row["entry"]]
+            return
+        self._journal.restart()
+        for stream in self._streams.values():
+            stream.start()
+
+    def _checkpoint(self) -> None:
+        for stream in self._streams.values():
+            stream.flush()
+        written = {name: stream.facts() for name, stream in self._streams.items()}
+        self._journal.mark({**written, "counts": self._counts})
 
     def _finish(self) -> None:
-        index = _BatchWriter(self._folder / INDEX, INDEX_SCHEMA)
+        index = StreamWriter(self._folder / INDEX, INDEX_SCHEMA)
+        index.start()
         index.rows = self._index
-        index.close()
+        for stream in (index, *self._streams.values()):
+            stream.finish()
         splits = Counter(row["split"] for row in self._index)
         for split in splits:
             lines = (_prompt_line(row) for row in self._index if row["split"] == split)
             (self._folder / "prompts" / f"{split}.jsonl").write_text("".join(lines))
-        manifest = self._manifest(splits)
-        (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        for file in (*manifest["files"], MANIFEST, "prompts", ""):
-            _flush(self._folder / file)
-        self._move_into_place()
-
-    def _manifest(self, splits: Counter[str]) -> dict[str, Any]:
-        files = sorted(file for file in self._folder.rglob("*") if file.is_file())
-        return {
+        files = {INDEX: index.facts()} | {name: stream.facts() for name, stream in self._streams.items()}
+        files |= {f"prompts/{split}.jsonl": _facts(self._folder / "prompts" / f"{split}.jsonl") for split in splits}
+        manifest = {
             "format": FORMAT,
             "version": VERSION,
-            "plugin": _plugin_version(),
+            "written_by": {"rlef-plugin": _version("rlef-plugin"), "pyarrow": pa.__version__},
             "problems": len(self._index),
             "splits": dict(splits),
             **self._counts,
-            "account": self.account,
-            "files": {str(file.relative_to(self._folder)): _facts(file) for file in files},
+            **self.manifest,
+            "files": dict(sorted(files.items())),
         }
+        (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        for file in (*(f for f in files if f.startswith("prompts/")), MANIFEST, "prompts", ""):
+            _flush(self._folder / file)
+        self._move_into_place()
 
     def _move_into_place(self) -> None:
+        (self._folder / JOURNAL).unlink()
         if self.out.exists():
-            old = self.out.with_name(f"{self._folder.name}.old")
+            old = self.out.with_name(f".{self.out.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
             self.out.rename(old)
             self._folder.rename(self.out)
             shutil.rmtree(old)
@@ -126,35 +166,11 @@ class StoreWriter:
         _flush(self.out.parent)
 
 
-class _BatchWriter:
-    """Rows of one Arrow file; knows in which batch and where in it a row will lie."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.schema, self.batches, self.size_bytes = schema, 0, 0
-        self.rows: list[dict[str, Any]] = []
-        self.file = pa.ipc.new_file(str(path), schema)
-
-    def add(self, row: dict[str, Any]) -> tuple[int, int]:
-        if self.size_bytes >= BATCH_BYTES or len(self.rows) >= BATCH_ROWS:
-            self.flush()
-        place = self.batches, len(self.rows)
-        self.rows.append(row)
-        self.size_bytes += sum(_text_length(value) for value in row.values())
-        return place
-
-    def flush(self) -> None:
-        self.file.write_batch(pa.RecordBatch.from_pylist(self.rows, schema=self.schema))
-        self.rows, self.batches, self.size_bytes = [], self.batches + 1, 0
-
-    def close(self) -> None:
-        if self.rows:
-            self.flush()
-        self.file.close()
-
-
 def fingerprint(problem: Problem) -> str:
     """Of all that matters to a program: id, name and split left out, order of the tests kept."""
-    content = asdict(replace(problem, id="", name="", split=""))
+    content: dict[str, Any] = {one.name: getattr(problem, one.name) for one in fields(problem)}
+    content |= {"id": "", "name": "", "split": ""}
+    content |= {kind: [(one.input, one.output) for one in content[kind]] for kind in ("public_tests", "private_tests")}
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -168,12 +184,6 @@ def _problem_row(problem: Problem) -> dict[str, Any]:
 
 def _columns(kind: str, tests: Sequence[TestCase]) -> dict[str, list[str]]:
     return {f"{kind}_inputs": [test.input for test in tests], f"{kind}_outputs": [test.output for test in tests]}
-
-
-def _text_length(value: Any) -> int:
-    if isinstance(value, list):
-        return sum(map(_text_length, value))
-    return len(value) if isinstance(value, str) else 0
 
 
 def _prompt_line(row: dict[str, Any]) -> str:
@@ -203,8 +213,8 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _plugin_version() -> str:
+def _version(package: str) -> str:
     try:
-        return version("rlef-plugin")
+        return version(package)
     except PackageNotFoundError:  # run from a source tree
         return "unknown"
