@@ -22,12 +22,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlef_plugin.env import CodeContestsEnv
+    from rlef_plugin.env import CodeContestsEnv, HumanEvalPlusEnv, LiveCodeBenchEnv, MBPPPlusEnv
 
 __version__ = "0.1.0"
-__all__ = ["CodeContestsEnv", "__version__"]
+__all__ = ["CodeContestsEnv", "HumanEvalPlusEnv", "LiveCodeBenchEnv", "MBPPPlusEnv", "__version__"]
 
-_LAZY = {"CodeContestsEnv": "rlef_plugin.env"}
+_LAZY = dict.fromkeys(("CodeContestsEnv", "HumanEvalPlusEnv", "LiveCodeBenchEnv", "MBPPPlusEnv"), "rlef_plugin.env")
 
 
 def __getattr__(name: str) -> Any:

@@ -305,9 +305,12 @@ def test_an_error_stream_without_a_traceback_is_shown_as_it_is():
     assert clean_trace("", CODE) == ""
 
 
-def test_line_numbers_beyond_the_program_are_no_error():
-    assert clean_trace('Traceback (most recent call last):\n  File "solution.py", line 99, in f\nE', CODE).endswith(
-        "in f\nE"
+def test_frames_beyond_the_programs_last_line_are_not_the_programs():
+    frames = [f'  File "solution.py", line {number}, in f\n    quoted {number}\n' for number in (7, 1, 5, 99)]
+    assert len(CODE.splitlines()) == 5
+    assert clean_trace(f"Traceback (most recent call last):\n{''.join(frames)}E", CODE) == (
+        'Traceback (most recent call last):\n  File "solution.py", line 1, in f\n    import heapq\n'
+        '  File "solution.py", line 5, in f\n    solve([])\nE'
     )
 
 

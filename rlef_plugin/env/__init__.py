@@ -7,6 +7,8 @@
     feedback   the message about failed tests, within a token budget
     reward     a number for each response
     codecontests  the environment of the paper, made of these
+    functions    tasks whose tests are calls: humaneval, mbpp, livecodebench
+                 (calls, call_runs, call_driver, values, equality: calls in the jail, values outside)
     dialog     messages to token ids by the model's own chat template
 
 Nothing here imports torch, ray or the host: an episode can be played in any process that has a judge.
@@ -18,6 +20,10 @@ from rlef_plugin.env.base import EnvConfig, Environment, ProblemLookup, Step
 from rlef_plugin.env.code import Extraction, extract_code
 from rlef_plugin.env.codecontests import CodeContestsEnv
 from rlef_plugin.env.dialog import Dialog, check_fits
+from rlef_plugin.env.functions import FunctionEnv
+from rlef_plugin.env.humaneval import HumanEvalPlusEnv
+from rlef_plugin.env.livecodebench import LiveCodeBenchEnv
+from rlef_plugin.env.mbpp import MBPPPlusEnv
 from rlef_plugin.errors import UsageError
 
 __all__ = [
@@ -26,6 +32,10 @@ __all__ = [
     "EnvConfig",
     "Environment",
     "Extraction",
+    "FunctionEnv",
+    "HumanEvalPlusEnv",
+    "LiveCodeBenchEnv",
+    "MBPPPlusEnv",
     "ProblemLookup",
     "Step",
     "check_fits",

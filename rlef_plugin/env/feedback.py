@@ -1,10 +1,11 @@
 """The feedback message: what failed, on which input, within a budget of tokens.
 
-Only failing tests are shown. Inputs, outputs and traces stand in fenced blocks whose fence is longer than any run of
-backticks inside, so that nothing a program prints can end its block. A message always fits its budget: long excerpts
-are cut in the middle with a visible mark, first to `_SMALL` characters each; then later tests are left out, with a
-line that counts them; a single test is cut further, down to `_CAPS[0]`, and if even that does not fit, only the count
-remains. Then the excerpts grow again, by doubling, while the message fits.
+Only failing tests are shown; where tests are calls of a function, the passing ones are listed too. Inputs, outputs and
+traces stand in fenced blocks whose fence is longer than any run of backticks inside, so that nothing a program prints
+can end its block. A message always fits its budget: long excerpts are cut in the middle with a visible mark, first to
+`_SMALL` characters each; then later tests are left out, with a line that counts them; a single test is cut further,
+down to `_CAPS[0]`, and if even that does not fit, only the count remains. Then the excerpts grow again, by doubling,
+while the message fits.
 Not here: which tests a mode may show. The caller passes them.
 """
 
@@ -30,6 +31,7 @@ _TEMPLATES = {
     Verdict.OUT_OF_MEMORY: "out_of_memory",
     Verdict.OUTPUT_LIMIT: "output_limit",
 }
+_PREFIX = {False: "", True: "call_"}  # of the templates' names: tests that are text, and tests that are assertions
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,26 @@ class FeedbackWriter:
                     f"rlef.feedback_tokens is {budget}, but {name} alone takes {need}: raise it to {need + 200}."
                 )
 
-    def failures(self, tests: Sequence[TestCase], result: ProgramResult, code: str, limits: Limits) -> str:
-        """The message about the tests that failed; `result.tests` are in the order of `tests` and may be fewer."""
-        pairs = zip(tests, result.tests, strict=False)
-        failed = [_failure(test, run, code, limits) for test, run in pairs if run.verdict != Verdict.ACCEPTED]
+    def failures(
+        self, tests: Sequence[TestCase], result: ProgramResult, code: str, limits: Limits, *, calls: bool = False
+    ) -> str:
+        """The message about the tests that failed; `result.tests` are in the order of `tests` and may be fewer.
+
+        `calls`: the input of a test is an assertion, and those that hold are listed after the others.
+        """
+        pairs = list(zip(tests, result.tests, strict=False))
+        failed = [_failure(test, run, code, limits, calls) for test, run in pairs if run.verdict != Verdict.ACCEPTED]
+        passed = "\n".join(test.input for test, run in pairs if run.verdict == Verdict.ACCEPTED) if calls else ""
+        rest = [Failure("call_passed", {"input": passed})] if passed else []
+        if not self._fits(self._message([*failed[:1], *rest], _CAPS[0], len(failed) - 1)):
+            rest = []
         shown = 1
-        while shown < len(failed) and self._fits(self._message(failed[: shown + 1], _SMALL, len(failed) - shown - 1)):
+        while shown < len(failed) and self._fits(
+            self._message([*failed[: shown + 1], *rest], _SMALL, len(failed) - shown - 1)
+        ):
             shown += 1
-        hidden = max(len(failed) - shown, 0)
-        return self._largest(lambda cap: self._message(failed[:shown], cap, hidden), self._message([], 0, len(failed)))
+        hidden, told = max(len(failed) - shown, 0), [*failed[:shown], *rest]
+        return self._largest(lambda cap: self._message(told, cap, hidden), self._message([], 0, len(failed)))
 
     def invalid_code(self, code: Extraction) -> str:
         """The message about a response without valid code: what was missing, or Python's syntax error."""
@@ -104,7 +117,7 @@ class FeedbackWriter:
         return self._count_tokens(text) <= self._budget
 
 
-def _failure(test: TestCase, run: TestResult, code: str, limits: Limits) -> Failure:
+def _failure(test: TestCase, run: TestResult, code: str, limits: Limits, calls: bool) -> Failure:
     excerpts, values = {"input": test.input}, {}
     if run.verdict == Verdict.WRONG_OUTPUT:
         excerpts |= {"expected": test.output, "output": run.stdout.decode("utf-8", "replace")}
@@ -114,7 +127,7 @@ def _failure(test: TestCase, run: TestResult, code: str, limits: Limits) -> Fail
         values["seconds"] = f"{limits.cpu_s:g}"
     elif run.verdict == Verdict.OUT_OF_MEMORY:
         values["megabytes"] = str(limits.memory_mb)
-    return Failure(_TEMPLATES[run.verdict], excerpts, values)
+    return Failure(_PREFIX[calls] + _TEMPLATES[run.verdict], excerpts, values)
 
 
 def _cut(text: str, cap: int) -> str:

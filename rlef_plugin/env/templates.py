@@ -17,6 +17,12 @@ from pathlib import Path
 from rlef_plugin.errors import UsageError
 
 _BUILT_IN = Path(__file__).parent / "prompts"
+_NEEDED = {  # the problem itself, in the first message of each kind of task
+    "first_message": "description",
+    "complete_function": "starter",
+    "write_function": "description",
+    "solve_with_starter": "description",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,8 @@ def _check(path: str, name: str, text: str, ours: dict[str, str]) -> None:
     used = set(template.get_identifiers())
     if unknown := used - allowed:
         raise UsageError(f"{path} has the unknown placeholder ${min(unknown)}: it may use {_names(allowed)}.")
-    if name == "first_message" and "description" not in used:
-        raise UsageError(f"{path} lacks the placeholder $description, the problem itself: add it to the text.")
+    if name in _NEEDED and _NEEDED[name] not in used:
+        raise UsageError(f"{path} lacks the placeholder ${_NEEDED[name]}, the problem itself: add it to the text.")
 
 
 def _names(placeholders: set[str]) -> str:

@@ -1,8 +1,9 @@
 """What a program's error stream tells the model: its own frames, its own lines, nothing of the machine.
 
 A traceback keeps the frames of the program, with the source line taken from the program's text, and the lines that say
-what was raised; frames of libraries and of the runner go, and absolute paths in messages shrink to their last part. An
-error stream without a traceback (a message of `sys.exit`, say) stays as it is.
+what was raised. Frames of libraries and of the runner go, as do those beyond the program's last line, which are of
+what was put behind it to call it (`calls.py`), and absolute paths in messages shrink to their last part. An error
+stream without a traceback (a message of `sys.exit`, say) stays as it is.
 Not promised: that a program cannot *print* a path it saw; what can be seen in there is the jail's business.
 """
 
@@ -31,7 +32,7 @@ def clean_trace(error: str, code: str) -> str:
     for line in lines:
         frame = _FRAME.fullmatch(line)
         if frame:
-            own, echo = frame[1].rpartition("/")[2] == FILE_NAME, True
+            own, echo = frame[1].rpartition("/")[2] == FILE_NAME and int(frame[2]) <= len(source), True
             kept += _frame_lines(int(frame[2]), frame[3], source) if own else []
         elif echo and line.startswith("    "):
             continue  # quoted source and its markers: our own quote stands already

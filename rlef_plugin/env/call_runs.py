@@ -1,0 +1,131 @@
+"""Calls of a function judged: which of them share a process, and what a run says about each.
+
+Public tests run one by one, each in a process of its own, for the feedback. Where judging stops at the first failure,
+there may be a thousand tests of a microsecond, so they run `BATCH` to a process, as evalplus runs them. A batch can
+only accept: the first test in it that does not pass, for whatever reason, is run again alone, and that decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rlef_plugin.env.calls import Call, matches, program_text
+from rlef_plugin.env.values import MAX_VALUE_BYTES, MalformedValue, parse, show
+from rlef_plugin.judge.verdicts import Limits, ProgramResult, TestResult, Verdict
+from rlef_plugin.problems.records import TestCase
+
+if TYPE_CHECKING:
+    from rlef_plugin.judge import Judge
+
+BATCH = 64
+GROWTH = 4  # a jail gets 1 batch, then the next 4, then 16, so that a wrong program does not run them all
+LARGE_BYTES = 1 << 16  # outputs from here on are compared in a thread
+MAX_OUTPUT_BYTES = 8 * 2**20  # of what a program prints, values included
+MARK = b"\x1e"  # begins the line of a value
+NO_VALUE = "The program ended before the call returned."
+
+
+async def run_calls(
+    judge: Judge, call: Call, code: str, tests: Sequence[TestCase], limits: Limits, *, stop: bool
+) -> ProgramResult:
+    """Judge a program by its calls, in order; `stop` at the first that fails.
+
+    `stdout` of a test that fails is the value as Python writes it, of one that passes it is empty.
+    """
+    program = program_text(code, call)
+    limits = replace(limits, output_bytes=min(limits.output_bytes, MAX_OUTPUT_BYTES))
+    results: list[TestResult] = []
+    together = stop
+    while len(results) < len(tests):
+        count = BATCH if stop else len(tests)
+        if together:
+            accepted, clean = await _accepted_in_batches(judge, call, program, tests, limits)
+            results, together = accepted, False  # one that fails in a batch only has a state: no batches for it
+            count = 1 if clean else BATCH
+        alone = tests[len(results) : len(results) + count]
+        if not alone:
+            break
+        ran = await judge.run(program, [batch([test.input]) for test in alone], limits, stop_at_failure=stop)
+        if ran.verdict == Verdict.INVALID_CODE:
+            return ran
+        judged = [await _judged(call, test, one) for test, one in zip(alone, ran.tests, strict=False)]
+        failed = next((place for place, one in enumerate(judged) if one.verdict != Verdict.ACCEPTED), None)
+        if stop and failed is not None:
+            results += judged[: failed + 1]
+            break
+        results += judged
+    first = next((one.verdict for one in results if one.verdict != Verdict.ACCEPTED), Verdict.ACCEPTED)
+    return ProgramResult(first, tuple(results))
+
+
+def batch(inputs: Sequence[str]) -> str:
+    """What the driver reads for these calls."""
+    return f"[{', '.join(inputs)}]"
+
+
+def values_of(ran: TestResult) -> list[bytes]:
+    """The values' lines, of as many calls as returned."""
+    return [line[1:] for line in ran.stdout.split(b"\n") if line.startswith(MARK)]
+
+
+async def _accepted_in_batches(
+    judge: Judge, call: Call, program: str, tests: Sequence[TestCase], limits: Limits
+) -> tuple[list[TestResult], bool]:
+    """Results of the first tests, up to one that does not pass; and whether its batch ended cleanly."""
+    accepted: list[TestResult] = []
+    batches = 1
+    while len(accepted) < len(tests):
+        left = tests[len(accepted) : len(accepted) + batches * BATCH]
+        parts = [left[start : start + BATCH] for start in range(0, len(left), BATCH)]
+        inputs = [batch([test.input for test in part]) for part in parts]
+        ran = await judge.run(program, inputs, limits, stop_at_failure=True)
+        for part, one in zip(parts, ran.tests, strict=False):
+            passed = await asyncio.to_thread(_passed, call, part, one)
+            alike = replace(one, cpu_s=one.cpu_s / len(part), wall_s=one.wall_s / len(part), stdout=b"", error="")
+            accepted += [alike] * passed
+            if passed < len(part):
+                return accepted, one.verdict == Verdict.ACCEPTED
+        if not ran.tests:  # it does not compile
+            return accepted, False
+        batches *= GROWTH
+    return accepted, True
+
+
+def _passed(call: Call, tests: Sequence[TestCase], ran: TestResult) -> int:
+    """How many of a batch pass, up to the first that does not; none of a run that was not clean."""
+    lines = values_of(ran)
+    if ran.verdict != Verdict.ACCEPTED or len(lines) != len(tests):
+        return 0
+    for number, (test, line) in enumerate(zip(tests, lines, strict=True)):
+        if _verdict(call, test, line)[0] != Verdict.ACCEPTED:
+            return number
+    return len(tests)
+
+
+async def _judged(call: Call, test: TestCase, ran: TestResult) -> TestResult:
+    """The verdict on a test that ran alone."""
+    if ran.verdict != Verdict.ACCEPTED:
+        return ran
+    lines = values_of(ran)
+    if not lines:
+        return replace(ran, verdict=Verdict.EXCEPTION, stdout=b"", error=NO_VALUE)
+    large = len(lines[-1]) >= LARGE_BYTES
+    judged = asyncio.to_thread(_verdict, call, test, lines[-1]) if large else None
+    verdict, shown = await judged if judged else _verdict(call, test, lines[-1])
+    return replace(ran, verdict=verdict, stdout=shown.encode("utf-8", "replace"))
+
+
+def _verdict(call: Call, test: TestCase, line: bytes) -> tuple[Verdict, str]:
+    """On one value, with the value as Python writes it if it is wrong."""
+    if line == test.output.encode():
+        return Verdict.ACCEPTED, ""
+    if len(line) > MAX_VALUE_BYTES:
+        return Verdict.OUTPUT_LIMIT, ""
+    try:
+        value = parse(line)
+    except MalformedValue:
+        return Verdict.WRONG_OUTPUT, line[:1000].decode("utf-8", "replace")
+    return (Verdict.ACCEPTED, "") if matches(call, test, value) else (Verdict.WRONG_OUTPUT, show(value))
