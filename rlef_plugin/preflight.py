@@ -99,7 +99,8 @@ def _tokenizer(model: str | None) -> Any:
 async def _prompt_lengths(env: Any, dialog: Any, stores: Any) -> dict[str, int]:
     """Tokens of every problem's first prompt; seconds for thousands of problems."""
     log.info("counting the tokens of %d prompts", len(stores))
-    return {problem_id: len(dialog.prompt_tokens(await env.reset(problem_id))) for problem_id in stores}
+    messages = {problem_id: (await env.reset(problem_id), env.prefill) for problem_id in stores}
+    return {key: len(dialog.prompt_tokens(message, prefill=start)) for key, (message, start) in messages.items()}
 
 
 class _NoJudge:

@@ -97,3 +97,11 @@ class FullBudgetEnv(Environment):
     def feedback(self, problem: Problem, code: Extraction, result: ProgramResult | None) -> str:
         text = "No program. " if result is None else "Failed. "
         return text + "~" * (self.config.feedback_tokens - self.count_tokens(text))
+
+
+class PrefilledEnv(FullBudgetEnv):
+    """Opens each response with text that depends on the problem; no tokenizer merges it with what comes before."""
+
+    def first_message(self, problem: Problem) -> str:
+        self.prefill = f"```python\n# {problem.id}\n"
+        return super().first_message(problem)

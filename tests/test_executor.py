@@ -200,6 +200,49 @@ def test_without_importance_weights_there_are_no_log_probs(play) -> None:
     assert len(played.responses) == 2
 
 
+# --- responses that open with text of the environment
+
+PREFILL = "```python\n# bb\n"
+REST = "print('{}')\n```"
+
+
+def test_a_prefill_is_prompt_and_neither_response_nor_training(play, tokenizer: Any) -> None:
+    played = play(REST.format(WRONG), REST.format(SOLVED), env="scripted.PrefilledEnv")
+    dialog, eot = Dialog(tokenizer), tokenizer.eos_token_id
+    opening = tokenizer.encode(PREFILL, add_special_tokens=False)
+    responses = [by_character(tokenizer, REST.format(kind)) + [eot] for kind in (WRONG, SOLVED)]
+    parts = [
+        *(dialog.prompt_tokens("Solve <bb>."), opening, responses[0]),
+        *(dialog.feedback_tokens(filler("Failed. "), eot), opening, responses[1]),
+    ]
+    assert played.tokens == [token for part in parts for token in part]
+    assert played.responses == responses
+    starts = [start for start, _ in played.result["action_ranges"]]
+    assert [ids for ids, _, _ in played.engine.requests] == [played.tokens[:start] for start in starts]
+    log_probs = played.result["rollout_log_probs"]
+    assert [log_probs[start - 1] for start in starts] == [0.0, 0.0] and all(log_probs[start] for start in starts)
+    assert played.logs["turn_rewards"] == [0.0, 1.0, 0.0]  # the program is the prefill with the response
+
+
+def test_a_prefilled_conversation_is_the_one_rendered_at_once(play, tokenizer: Any) -> None:
+    played = play(REST.format(WRONG), REST.format(SOLVED), env="scripted.PrefilledEnv", by_character=False)
+    contents = ["Solve <bb>.", PREFILL + REST.format(WRONG), filler("Failed. "), PREFILL + REST.format(SOLVED)]
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(contents)]
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert played.tokens == tokenizer.encode(rendered, add_special_tokens=False)
+    assert [message["text"] for message in played.result["record"]["messages"]] == contents
+
+
+@pytest.mark.parametrize("spare, turns", [(-1, 1), (0, 2)])
+def test_another_turn_needs_room_for_the_prefill_too(play, tokenizer: Any, spare: int, turns: int) -> None:
+    env = {"env": "scripted.PrefilledEnv"}
+    replies = REST.format(WRONG), REST.format(SOLVED)
+    first = play(*replies, **env).result["action_ranges"][0][1]
+    opening = len(tokenizer.encode(PREFILL, add_special_tokens=False))
+    need = first + FEEDBACK + overhead(tokenizer) + opening + 16
+    assert play(*replies, max_length=need + spare, max_tokens=60, **env).logs["turns"] == turns
+
+
 # --- limits
 
 

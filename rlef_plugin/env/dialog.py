@@ -37,8 +37,8 @@ class Dialog:
         closing, after = self._checked_frame()
         self._control = self._control_pattern(self._render([_USER]) + closing + after)
         ids = self._encode(closing)
-        self._overhead = len(ids) + len(self._encode(after))
-        if not self._overhead:
+        self._closing_length, self._after = len(ids), after
+        if not self.closing_overhead():
             raise self._refusal("puts no token between two turns, so they could not be told apart")
         self.end_of_turn_id, self._end_of_turn_length = self._find_end_of_turn(closing, ids)
 
@@ -57,9 +57,9 @@ class Dialog:
         closed = last_generated_id is not None and last_generated_id == self.end_of_turn_id
         return ids[self._end_of_turn_length :] if closed else ids
 
-    def closing_overhead(self) -> int:
-        """Template tokens a feedback message adds to its own: the end of the response's turn and both headers."""
-        return self._overhead
+    def closing_overhead(self, prefill: str = "") -> int:
+        """Tokens a feedback message adds to its own: the end of the response's turn, both headers, the prefill."""
+        return self._closing_length + len(self._encode_pieces((self._after, False), (_clean(prefill), True)))
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` as the content of a message, without the template's own."""

@@ -52,9 +52,9 @@ class ServerPlayer:
             text, written, context = await self._respond(texts, env.prefill, *next(drawn))
             seconds.append(time.monotonic() - started)
             tokens.append(written)
-            needed = self.settings.config.episode.feedback_tokens + SPARE_TOKENS
+            needed = self.settings.config.episode.feedback_tokens + self.count_tokens(env.prefill) + SPARE_TOKENS
             steps.append(await env.step(text, last=context + needed > self.settings.max_len))
-            texts += [text] if steps[-1].done else [text, steps[-1].observation]
+            texts += [env.prefill + text] if steps[-1].done else [env.prefill + text, steps[-1].observation]
         return rollout_of(problem_id, index, steps, texts, tokens, seconds)
 
     async def _respond(self, texts: list[str], prefill: str, temperature: float, seed: int) -> tuple[str, int, int]:

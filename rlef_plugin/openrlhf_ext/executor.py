@@ -8,6 +8,7 @@ The host calls `execute` in the rollout actor's event loop, once a sample, many 
 - before a response is judged it is known whether another turn has room (feedback at its full budget, then at least
   `MIN_RESPONSE_TOKENS`); if not, that response is judged as the final one;
 - generated token ids stay as sampled; feedback comes in through the chat template by difference (`env/dialog.py`);
+- text that opens a response on the model's behalf (`Environment.prefill`) is prompt: it is not trained on;
 - every sample has the same log keys, with per-turn lists padded to the turn limit.
 
 A failing judge raises: no episode is ever given a reward that was not judged.
@@ -123,17 +124,18 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         env = self.environment(self.problems, judge, self.config.episode, self.dialog.count_tokens)
         with_log_probs = sampling_params.logprobs is not None
         first_message = await env.reset(problem_id)
-        episode = Episode(self.dialog.prompt_tokens(first_message), texts=[first_message])
+        prompt = self.dialog.prompt_tokens(first_message, prefill=env.prefill)
+        episode = Episode(prompt, texts=[first_message])
         episode.log_probs = [0.0] * len(episode.tokens) if with_log_probs else []
         while True:
             text = await self._respond(episode, problem_id, sampling_params, max_length, llm_engine)
             episode.judged_at.append(time.time())
-            step = await env.step(text, last=not self._room_for_another_turn(episode, max_length))
+            step = await env.step(text, last=not self._room_for_another_turn(episode, max_length, env.prefill))
             episode.steps.append(step)
-            episode.texts.append(text)
+            episode.texts.append(env.prefill + text)
             if step.done:
                 return episode
-            feedback = self.dialog.feedback_tokens(step.observation, episode.tokens[-1])
+            feedback = self.dialog.feedback_tokens(step.observation, episode.tokens[-1], prefill=env.prefill)
             episode.add_feedback(feedback, with_log_probs)
             episode.texts.append(step.observation)
 
@@ -171,7 +173,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         episode.add_response(ids, log_probs)
         return output.text
 
-    def _room_for_another_turn(self, episode: Episode, max_length: int) -> bool:
+    def _room_for_another_turn(self, episode: Episode, max_length: int, prefill: str) -> bool:
         assert self.dialog is not None
-        feedback = self.config.episode.feedback_tokens + self.dialog.closing_overhead()
+        feedback = self.config.episode.feedback_tokens + self.dialog.closing_overhead(prefill)
         return len(episode.tokens) + feedback + MIN_RESPONSE_TOKENS <= max_length
