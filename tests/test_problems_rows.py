@@ -205,6 +205,7 @@ MALFORMED = [
     ),
     ({"checker": "def check(:"}, "checker is not Python"),
     ({"checker": "check = None"}, "checker defines no function check"),
+    ({"checker": "def check(a, b, c): 1", "input_file": "a"}, "checker is given with input_file or output_file"),
     ({"checker": 1}, "checker is int 1, not text"),
     ({"metadata": [1]}, "metadata is list [1], not an object"),
     ({"metadata": "{"}, "metadata is not JSON"),

@@ -45,6 +45,7 @@ from rlef_plugin.env.settings import EnvConfig
 from rlef_plugin.env.templates import load_prompts
 from rlef_plugin.env.traces import clean_syntax_error
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.checker import judge_with_checker
 from rlef_plugin.judge.verdicts import Limits, ProgramResult, TestResult, Verdict
 from rlef_plugin.problems.records import Problem, TestCase
 
@@ -119,14 +120,16 @@ class Environment(ABC):
         return extract_code(self.prefill + response)
 
     def limits(self, problem: Problem) -> Limits:
-        """Limits of each test: the problem's own where it has one."""
-        return Limits(
-            cpu_s=problem.time_limit_s or self.config.time_limit_s,
-            memory_mb=problem.memory_limit_mb or self.config.memory_limit_mb,
+        """Limits of each test: the problem's own where it has one, as near as the judge can hold them."""
+        return Limits.nearest(
+            problem.time_limit_s or self.config.time_limit_s,
+            problem.memory_limit_mb or self.config.memory_limit_mb,
         )
 
     async def run_tests(self, problem: Problem, code: str, tests: Sequence[TestCase], *, stop: bool) -> ProgramResult:
         """Judge a program; `stop` at the first failure. Override it for tests that are not input and output."""
+        if problem.checker is not None:
+            return await judge_with_checker(self.judge, problem, code, tests, self.limits(problem), stop=stop)
         return await self.judge.judge(
             code,
             tests,

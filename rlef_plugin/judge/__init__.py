@@ -7,6 +7,7 @@
                 ├─ compare.py                right or wrong
                 └─ verdicts.py               verdicts, limits, results
       wire.py                       the bytes between them, and out of a jail
+      checker.py                    a problem's own checker in place of compare.py, in a jail of its own
       check.py                      for `rlef doctor`
 
 Threat model: programs are hostile; a program can spoil its own verdict and nothing else. Not covered: bugs of the

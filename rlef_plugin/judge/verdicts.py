@@ -32,6 +32,9 @@ class Verdict(enum.IntEnum):
         return self.name.lower().replace("_", " ")
 
 
+LOWEST_AND_HIGHEST = {"cpu_s": (0.01, 3600), "memory_mb": (16, 2**20), "output_bytes": (1, 2**30)}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one test. CPU time is the limit; wall time only ends programs that sleep, so that load is no timeout."""
@@ -41,10 +44,16 @@ class Limits:
     output_bytes: int = 64 * 2**20  # of standard output, and of any file
 
     def __post_init__(self) -> None:
-        for name, low, high in (("cpu_s", 0.01, 3600), ("memory_mb", 16, 2**20), ("output_bytes", 1, 2**30)):
+        for name, (low, high) in LOWEST_AND_HIGHEST.items():
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"Limits.{name} is {value!r}, but must lie in {low} to {high}: change that limit.")
+
+    @classmethod
+    def nearest(cls, cpu_s: float, memory_mb: float) -> "Limits":
+        """Those that a problem asks for, or the nearest that the judge can hold: no source of problems knows ours."""
+        (low_s, high_s), (low_mb, high_mb) = LOWEST_AND_HIGHEST["cpu_s"], LOWEST_AND_HIGHEST["memory_mb"]
+        return cls(min(max(cpu_s, low_s), high_s), int(min(max(memory_mb, low_mb), high_mb)))
 
     @property
     def wall_s(self) -> float:

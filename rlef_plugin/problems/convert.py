@@ -168,6 +168,8 @@ def _checker(row: Mapping[str, Any]) -> str | None:
         raise RowError("checker", f"is not Python ({error})") from None
     if "check" not in names:
         raise RowError("checker", "defines no function check(input, output, expected)")
+    if row.get("input_file") or row.get("output_file"):
+        raise RowError("checker", "is given with input_file or output_file, which it cannot go with")
     return source
 
 

@@ -1,0 +1,131 @@
+"""Problems with their own checker: it alone decides about clean runs, and when it is broken, nothing is decided."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from judge_helpers import SyncJudge, sync_judge
+
+from rlef_plugin.env import CodeContestsEnv, EnvConfig
+from rlef_plugin.judge import Limits, ProgramResult, Verdict
+from rlef_plugin.judge.checker import CheckerError, judge_with_checker, probe_checker
+from rlef_plugin.problems import Problem, TestCase
+
+pytestmark = pytest.mark.nsjail
+DIVISOR = """
+def check(input, output, expected):
+    print("a checker may print")
+    try:
+        return int(input) % int(output) == 0 and 1 < int(output) < int(input)
+    except (ValueError, ZeroDivisionError):
+        return False
+"""
+TESTS = (TestCase("12\n", "2\n"), TestCase("35\n", "5\n"), TestCase("49\n", "7\n"))
+LIMITS = Limits(cpu_s=2, memory_mb=256)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[SyncJudge]:
+    with sync_judge(workers=2) as opened:
+        yield opened
+
+
+def problem(checker: str = DIVISOR, tests: tuple[TestCase, ...] = TESTS) -> Problem:
+    return Problem("divisor", "Print a divisor.", tests[:1], tests[1:], checker=checker)
+
+
+def judged(judge: SyncJudge, code: str, one: Problem, stop: bool = False) -> ProgramResult:
+    tests = [*one.public_tests, *one.private_tests]
+    return judge.loop.run_until_complete(judge_with_checker(judge.judge, one, code, tests, LIMITS, stop=stop))
+
+
+def labels(result: ProgramResult) -> list[str]:
+    return [test.verdict.label for test in result.tests]
+
+
+def test_any_right_answer_is_accepted(judge: SyncJudge) -> None:
+    largest = "n = int(input())\nprint(max(d for d in range(1, n) if n % d == 0))"  # 6, 7, 7 and not 2, 5, 7
+    assert labels(judged(judge, largest, problem())) == ["accepted"] * 3
+    result = judged(judge, "print(2)", problem())
+    assert (result.verdict, labels(result)) == (Verdict.WRONG_OUTPUT, ["accepted", "wrong output", "wrong output"])
+    assert labels(judged(judge, "print(2)", problem(), stop=True)) == ["accepted", "wrong output"]
+
+
+def test_only_clean_runs_are_checked(judge: SyncJudge) -> None:
+    always = problem("def check(input, output, expected):\n    return True")
+    code = "n = int(input())\nprint(2)\nif n == 35: raise SystemExit(3)\nwhile n == 49: pass"
+    assert labels(judged(judge, code, always)) == ["accepted", "exception", "timeout"]
+    assert judged(judge, "print(", always).verdict is Verdict.INVALID_CODE
+
+
+def test_more_tests_than_a_batch(judge: SyncJudge) -> None:
+    tests = tuple(TestCase(f"{n}\n", "2\n") for n in range(4, 46, 2))  # 21 tests
+    one = problem(tests=tests)
+    code = "n = int(input())\nprint(2 if n < 30 else 'no')"  # 4 ... 28 are 13
+    assert labels(judged(judge, code, one)) == ["accepted"] * 13 + ["wrong output"] * 8
+    assert labels(judged(judge, code, one, stop=True)) == ["accepted"] * 13 + ["wrong output"]
+
+
+def test_a_program_neither_sees_nor_answers_for_the_checker(judge: SyncJudge) -> None:
+    code = "import os, sys\nprint('yes')\nprint('{\"a\": 1}')\nos.write(1, b'yes\\xff\\n')"
+    assert labels(judged(judge, code, problem())) == ["wrong output"] * 3
+    look = "import os, sys\nfound = [f for f in os.listdir('.') if 'check' in f]\nprint(found or sys.stdin.read())"
+    echo = problem("def check(input, output, expected):\n    return output.strip() == input.strip()")
+    assert labels(judged(judge, look, echo)) == ["accepted"] * 3
+
+
+BROKEN = [
+    ("def check(input, output, expected):\n    return int(output) == 1", "raised ValueError in its line 2"),
+    ("def check(input, output, expected):\n    return 1", "returned int"),
+    ("def check(input, output, expected):\n    return None", "returned NoneType"),
+    ("def check(input):\n    return True", "raised TypeError in its line 0"),
+    ("import nowhere\ndef check(*_):\n    return True", "raised ModuleNotFoundError in its line 1"),
+    ("def check(*_):\n    raise SystemExit(0)", "raised SystemExit in its line 2"),
+    ("import os\ndef check(*_):\n    os._exit(0)", "ended without an answer"),
+    ("import os\ndef check(*_):\n    os._exit(1)", "ended with exception"),
+    ("def check(*_):\n    return bytes(2**31) == 0", "raised MemoryError in its line 2"),
+]
+
+
+@pytest.mark.parametrize(("checker", "reason"), BROKEN, ids=[reason for _, reason in BROKEN])
+def test_a_broken_checker_is_an_exception_and_no_verdict(judge: SyncJudge, checker: str, reason: str) -> None:
+    secret = problem(checker, (TestCase("1", "SECRET"),) * 2)
+    with pytest.raises(CheckerError) as caught:
+        judged(judge, "print('private')", secret)
+    assert str(caught.value).startswith(f"the checker of problem 'divisor' {reason}, where it should return")
+    assert "SECRET" not in str(caught.value) and "private" not in str(caught.value)
+
+
+def test_probes_find_what_would_break_later(judge: SyncJudge) -> None:
+    def probe(checker: str) -> str:
+        return judge.loop.run_until_complete(probe_checker(judge.judge, problem(checker)))
+
+    assert probe(DIVISOR) == ""
+    assert "raised ValueError in its line 2" in probe("def check(i, o, e):\n    return int(o) == int(e)")
+    assert probe("def check(i, o, e):\n    return False").endswith("rejects the output that its test expects")
+
+
+def test_an_episode_is_judged_by_the_checker(judge: SyncJudge) -> None:
+    async def episode(code: str) -> tuple[float, Verdict]:
+        env = CodeContestsEnv({"divisor": problem()}, judge.judge, EnvConfig(turn_limit=1), len)
+        await env.reset("divisor")
+        step = await env.step(f"```python\n{code}\n```")
+        return step.reward, step.verdict
+
+    right = "n = int(input())\nprint(max(d for d in range(1, n) if n % d == 0))"
+    assert judge.loop.run_until_complete(episode(right)) == (1.0, Verdict.ACCEPTED)
+    assert judge.loop.run_until_complete(episode("print(2)")) == (-1.0, Verdict.WRONG_OUTPUT)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held"), [((0.001, 4), (0.01, 16)), ((1e9, 1e9), (3600, 2**20)), ((2, 64), (2, 64))]
+)
+def test_limits_are_held_to_what_the_judge_can(asked: tuple[float, float], held: tuple[float, int]) -> None:
+    assert Limits.nearest(*asked) == Limits(*held)
+
+
+def test_the_output_is_text_however_it_is_encoded(judge: SyncJudge) -> None:
+    latin = "import sys\nsys.stdout.buffer.write(b'caf\\xe9 \\xed\\xa0\\x80')"
+    says = "def check(i, output, e):\n    return output.startswith('caf\\ufffd') and output.isprintable()"
+    assert labels(judged(judge, latin, problem(says))) == ["accepted"] * 3
+    assert json.loads(json.dumps("\ud800")) == "\ud800"  # what a test could hold goes through as well
