@@ -220,17 +220,20 @@ def make(
     values = critic(Strategy(args), turn_level) if with_critic else None
     groups = (Group(actor), Group(values) if values else None, None, Group(reference))
     os.environ[VARIABLE] = (config or RlefConfig()).to_json()
+    episodes = deepcopy(list(episodes))
+    if config is None:  # the host cannot log a list a turn, and its experience maker does not know ours
+        for sample in episodes:
+            sample.info = {key: value for key, value in sample.info.items() if value.dim() == 1}
     with makers() as (stock, ours):
         maker = (ours if config else stock)(
             *groups, SimpleNamespace(value=beta), strategy, SimpleNamespace(pad_token_id=0)
         )
-        return maker.make_experience_batch(deepcopy(list(episodes))), actor, values
+        return maker.make_experience_batch(episodes), actor, values
 
 
 def train(experiences: Sequence[Any], actor: Any, values: Any) -> dict[str, torch.Tensor]:
     """One pass of the host's trainers over the batch, as its `ppo_trainer.py` does it; all parameters afterwards."""
     for experience in experiences:
-        experience.info = {key: value for key, value in experience.info.items() if value.dim() == 1}
         actor.append(deepcopy(experience))
         if values:
             values.append(deepcopy(experience))

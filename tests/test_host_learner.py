@@ -188,11 +188,7 @@ def check_estimator(estimator: str) -> None:
     flags = {"algo__advantage__estimator": estimator, "algo__kl__estimator": "k1"}
     args = it.host_arguments(rollout__batch_size=1, rollout__n_samples_per_prompt=4, **flags)
     config, episodes = RlefConfig(advantage_estimator=estimator, kl_estimator="k1"), it.samples(EPISODES, turn_limit=3)
-    hosts_samples = it.samples(EPISODES, turn_limit=3)
-    for sample in hosts_samples:
-        sample.info = {key: value for key, value in sample.info.items() if value.dim() == 1}
-    ours = it.make(config, args, episodes, with_critic=False)
-    stock = it.make(None, args, hosts_samples, with_critic=False)
+    ours, stock = (it.make(one, args, episodes, with_critic=False) for one in (config, None))
     expected = ADVANTAGES[estimator] or it.whitened_over_tokens(TOTALS, TOKENS)
     for made, theirs in zip(ours[0], stock[0], strict=True):
         for key, value in it.tensors(theirs).items():
