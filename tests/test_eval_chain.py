@@ -135,6 +135,10 @@ def test_what_cannot_work_is_said_before_work_starts(store: Path, tmp_path: Path
             run.evaluate(settings(store, tmp_path / "a", url, "gpt"), tmp_path / "a", QUIET)
         with pytest.raises(UsageError, match="has no split 'test': choose one of valid"):
             run.evaluate(replace(settings(store, tmp_path, url, "echo"), split="test"), tmp_path, QUIET)
+    bare = tmp_path / "bare"
+    build_store([{**row, "incorrect_solutions": None} for row in rows()], bare)
+    with pytest.raises(UsageError, match="rlef.feedback=random needs incorrect solutions of other problems"):
+        run.evaluate(settings(bare, tmp_path / "c", "", "echo", "rlef.feedback=random"), tmp_path / "c", QUIET)
     with pytest.raises(UsageError, match="no OpenAI-compatible server answers at http://127.0.0.1:9/v1"):
         run.evaluate(settings(store, tmp_path / "b", "http://127.0.0.1:9/v1", "echo"), tmp_path / "b", QUIET)
     with pytest.raises(UsageError, match=r"rlef.feedbak.*rlef.feedback"):

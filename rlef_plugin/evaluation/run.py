@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rlef_plugin.env.modes import check_solutions
 from rlef_plugin.evaluation import rollouts as kept
 from rlef_plugin.evaluation import score
 from rlef_plugin.evaluation import settings as settings_file
@@ -34,6 +35,8 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
     """
     store = _only_store(settings)
     problems = _problems(store, settings)
+    if settings.config.episode.feedback == "random":
+        check_solutions(store, settings.split)
     _check(settings)
     settings.write(out, {"problems_digest": _digest(store, settings.split)})
     folder = RolloutFolder(out / ROLLOUTS)
