@@ -4,10 +4,10 @@
         return sorted(output.split()) == sorted(expected.split())
 
 The program runs first, in its jail, without any of this; what it printed then goes to `check` in a jail of its own.
-So a program can neither see nor touch the checker, and the checker, which is a user's code, touches nothing of ours. It
-is only asked about clean runs. What the output holds is the model's doing: `check` must not raise on nonsense and must
-not evaluate it. A checker that raises, hangs, takes too much memory or returns anything but True or False is broken,
-and that is an exception with the problem's name, never a verdict: `rlef data verify` finds out beforehand.
+So a program can neither see nor touch the checker, and the checker, which is a user's code, touches nothing of ours.
+It is only asked about clean runs. What the output holds is the model's doing: `check` must not raise on nonsense and
+must not evaluate it. A checker that raises, hangs, takes too much memory or returns anything but True or False is
+broken, and that is an exception with the problem's name, never a verdict: `rlef data verify` finds out beforehand.
 
 Not promised: that a checker's answer is right, or the same in the next run if it uses chance.
 """

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from rlef_plugin.problems.convert import FIELDS, IGNORED, Converted, convert
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.fields import RowError
+from rlef_plugin.problems.formats import Adapt
 from rlef_plugin.problems.layout import VERSION
 from rlef_plugin.problems.report import BuildReport, Rejection
 from rlef_plugin.problems.rows import Row
@@ -29,7 +30,6 @@ from rlef_plugin.problems.writer import StoreWriter
 logger = logging.getLogger(__name__)
 
 OnMalformed = Literal["fatal", "skip"]
-Adapt = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 KNOWN = {*FIELDS, *IGNORED}
 ID_LENGTH = 120
 

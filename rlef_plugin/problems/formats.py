@@ -2,6 +2,8 @@
 
     codecontests   ours: CodeContests' own, and what a user writes (see convert.py)
     taco           TACO's and APPS': `question`, and `input_output` as JSON, which does not say what is public
+    evalplus       HumanEval+ and MBPP+ (evalplus.py)
+    livecodebench  LiveCodeBench (livecodebench.py)
 
 A format is a callable with a repr that says all its settings, since a build that was stopped is only continued with
 the same ones. What is wrong with a row is a RowError here as there, and names the row's own field.
@@ -9,14 +11,15 @@ the same ones. What is wrong with a row is a RowError here as there, and names t
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from rlef_plugin.problems.convert import FIELDS, PYTHON3
+from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.fields import RowError, kind_of, optional_text, text
 
-FORMATS = ("codecontests", "taco")
 TACO_FIELDS = (
     "problem_id name question input_output solutions difficulty source split time_limit memory_limit starter_code"
 ).split()
@@ -24,6 +27,31 @@ COLUMNS = frozenset((*FIELDS, *TACO_FIELDS))  # all that is read of a parquet fi
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
 _SECONDS = {"second": 1.0, "seconds": 1.0, "sec": 1.0, "s": 1.0, "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3}
 _MEGABYTES = {"megabytes": 1.0, "megabyte": 1.0, "mb": 1.0, "gigabytes": 1024.0, "kilobytes": 1 / 1024, "kb": 1 / 1024}
+
+
+Adapt = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def open_format(name: str, public_tests: int = 1) -> AbstractContextManager[Adapt | None]:
+    """The format of this name, None where rows are in our schema; some hold a judge while they are open.
+
+    Raises:
+        StoreError: there is no format of this name.
+    """
+    match name:
+        case "codecontests":
+            return nullcontext()
+        case "taco":
+            return nullcontext(Taco(public_tests))
+        case "evalplus":
+            from rlef_plugin.problems.evalplus import EvalPlus
+
+            return EvalPlus()
+        case "livecodebench":
+            from rlef_plugin.problems.livecodebench import LiveCodeBench
+
+            return nullcontext(LiveCodeBench())
+    raise StoreError(f"there is no format {name!r}: choose codecontests, taco, evalplus or livecodebench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +66,8 @@ class Taco:
             raise RowError("input_output", f"is {kind_of(tests)}, not an object")
         if tests.get("fn_name"):
             raise RowError("input_output.fn_name", "is set: the program is a function to be called", "dropped")
+        if not tests:
+            raise RowError("input_output", "has no tests", "dropped")
         inputs, outputs = (_texts(tests.get(name), f"input_output.{name}") for name in ("inputs", "outputs"))
         if len(inputs) != len(outputs):
             raise RowError("input_output", f"has {len(inputs)} inputs and {len(outputs)} outputs")
