@@ -64,6 +64,20 @@ def test_a_fence_of_the_other_kind_is_content():
     assert code_of("~~~python\ns = '''\n```python\n'''\n~~~") == "s = '''\n```python\n'''"
 
 
+@pytest.mark.parametrize("language", ["", "python", "text"])
+@pytest.mark.parametrize("indent", ["    ", "\t", "            "])
+def test_fences_in_a_docstring_are_content(indent, language):
+    code = f'def f():\n{indent}"""\n{indent}```{language}\n{indent}f()\n{indent}```\n{indent}"""\n{indent}return 1'
+    assert code_of(f"Text\n```python\n{code}\n```\nmore") == code
+    inside_a_list = "\n".join(f"    {line}" for line in f"```python\n{code}\n```".split("\n"))
+    assert code_of(f"10. Text\n{inside_a_list}") == code
+
+
+def test_a_closing_fence_may_be_indented_by_three():
+    assert code_of("```python\nx = 1\n   ```\ny") == "x = 1"
+    assert code_of("  ```python\n  x = 1\n     ```\ny") == "x = 1"
+
+
 def test_a_block_left_open_ends_where_the_next_begins():
     assert code_of("```python\nx = 1\n\n```python\nx = 2\n```") == "x = 2"
 

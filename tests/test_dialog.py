@@ -5,7 +5,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_tokenizers import FAMILIES, INST, LLAMA, QWEN2, QWEN3, family_tokenizer, make_tokenizer
+from tiny_tokenizers import FAMILIES, INST, LLAMA, QWEN2, QWEN3_THINKING, family_tokenizer, make_tokenizer
 
 from rlef_plugin.env.dialog import Dialog, check_fits
 from rlef_plugin.errors import UsageError
@@ -187,7 +187,8 @@ NUMBERED = QWEN2.replace(
 REMINDER_AT_END = QWEN2.replace(
     'message.content + "<|im_end|>"', 'message.content + ("Think!" if loop.last else "") + "<|im_end|>"'
 )
-NO_THINKING = QWEN3.replace("enable_thinking is defined and enable_thinking is false", "true")
+NO_THINKING = QWEN3_THINKING.replace("enable_thinking is defined and enable_thinking is false", "true")
+LAST_ANSWER = LLAMA.replace("message.content | trim", "message.content.split('</think>') | last | trim")
 UPPER = LLAMA.replace("message.content | trim", "message.content | upper")
 DOUBLED = LLAMA.replace("message.content | trim", "(message.content + message.content)")
 ONE_TURN = LLAMA.replace(
@@ -205,6 +206,8 @@ NOTHING_BETWEEN = "{% for m in messages %}{{ m.content }}{% endfor %}"
         (DOUBLED, "drops, repeats or changes the text of a message"),
         (REMINDER_AT_END, "rewrites earlier turns"),
         (NO_THINKING, "rewrites earlier turns"),
+        (QWEN3_THINKING, "takes the thinking (<think>...</think>) out of earlier turns"),
+        (LAST_ANSWER, "takes the thinking (<think>...</think>) out of earlier turns"),
         (NUMBERED, "frames the third turn unlike the second"),
         (ONE_TURN, "one turn only"),
         (NOTHING_BETWEEN, "no token between two turns"),
@@ -215,6 +218,14 @@ def test_a_template_that_cannot_be_appended_to_is_refused(template, reason):
     with pytest.raises(UsageError, match=re.escape(reason)) as error:
         Dialog(make_tokenizer(template, named, others, name="my/model"))
     assert "'my/model'" in str(error.value) and "actor.model_name_or_path" in str(error.value)
+
+
+def test_thinking_that_a_template_keeps_stays_as_it_was_generated():
+    contents = ["Problem.", "<think>\nHm.\n</think>\n\nAnswer", "Again.", "<think>\n\n</think>\n\nBetter", "Last."]
+    for family in FAMILIES:
+        tokenizer = _TOKENIZERS[family]
+        ids = turn_by_turn(_DIALOGS[family], tokenizer, contents, END_OF_TURN[family])
+        assert ids == whole(tokenizer, contents)
 
 
 def test_a_tokenizer_without_a_template_is_refused():

@@ -23,8 +23,22 @@ QWEN2 = r"""{{- "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" }
 {%- endfor %}
 {%- if add_generation_prompt %}{{- "<|im_start|>assistant\n" }}{%- endif %}"""
 
-# Strips the thinking of assistant messages before the last user message; opens a last one with empty thinking.
-QWEN3 = r"""{%- set ns = namespace(last_query=-1) %}
+# Without thinking (Qwen3-Instruct-2507, Qwen3-Coder): no default system message.
+QWEN3 = r"""{%- if messages[0].role == "system" %}
+    {{- "<|im_start|>system\n" + messages[0].content + "<|im_end|>\n" }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "user" or (message.role == "system" and not loop.first) %}
+        {{- "<|im_start|>" + message.role + "\n" + message.content + "<|im_end|>" + "\n" }}
+    {%- elif message.role == "assistant" %}
+        {{- "<|im_start|>" + message.role + "\n" + message.content }}
+        {{- "<|im_end|>\n" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- "<|im_start|>assistant\n" }}{%- endif %}"""
+
+# With thinking: strips that of assistant messages before the last user message; opens a last one with empty thinking.
+QWEN3_THINKING = r"""{%- set ns = namespace(last_query=-1) %}
 {%- for message in messages %}
     {%- if message.role == "user" %}{%- set ns.last_query = loop.index0 %}{%- endif %}
 {%- endfor %}

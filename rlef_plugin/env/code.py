@@ -75,11 +75,11 @@ def _blocks(lines: list[str]) -> list[tuple[str, str]]:
     """All fenced blocks as (language in lower case, code); "" for a fence without a language."""
     blocks: list[tuple[str, str]] = []
     containers: list[str] = []  # fences of the markdown blocks we are in
-    fence, language, code = "", "", list[str]()  # the open block; fence "" outside of any
+    fence, margin, language, code = "", 0, "", list[str]()  # the open block; fence "" outside of any
     for line in lines:
-        marker, run, info = _fence(line)
+        marker, run, info, column = _fence(line)
         if fence:
-            if marker or not _ends(run, fence):
+            if marker or not _ends(run, fence) or column > margin + 3:  # indented that far it is a docstring's own
                 code.append(line)
                 continue
             blocks.append((language, "\n".join(code)))
@@ -93,16 +93,17 @@ def _blocks(lines: list[str]) -> list[tuple[str, str]]:
         elif _language(info) in _CONTAINERS:
             containers.append(run)
         else:
-            fence, language, code = run, _language(info), []
+            fence, margin, language, code = run, column, _language(info), []
     return [*blocks, (language, "\n".join(code))] if fence else blocks
 
 
-def _fence(line: str) -> tuple[str, str, str]:
-    """(list markers, run of fence characters, info string); run is "" for a line that is no fence."""
+def _fence(line: str) -> tuple[str, str, str, int]:
+    """(list markers, run of fence characters, info string, its column); run is "" for a line that is no fence."""
     match = _FENCE.match(line)
     if match is None:
-        return "", "", ""
-    return match[1], match[2] or match[4], (match[3] or match[5] or "").strip()
+        return "", "", "", 0
+    run, start = match[2] or match[4], match.start(2 if match[2] else 4)
+    return match[1], run, (match[3] or match[5] or "").strip(), len(line[:start].expandtabs(4))
 
 
 def _ends(run: str, fence: str) -> bool:

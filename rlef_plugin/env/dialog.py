@@ -7,10 +7,11 @@ is an exact prefix of the next one, which the engine's prefix cache likes.
 
 Promised: prompt + response + feedback + ... equals the tokens of the whole conversation rendered at once, provided
 that no content spells a special token and each response is tokenised as the tokenizer would. Text that does spell one,
-in a problem or in what a program printed, becomes ordinary tokens instead. A template that rewrites earlier turns, or
-frames a later turn unlike the first, is refused when the Dialog is made.
-Not promised: what a template does to a *response* once it is history (strip its thinking or its outer white space):
-responses stay in context as they were generated. Nor a system prompt: there is none but what the template itself adds.
+in a problem or in what a program printed, becomes ordinary tokens instead. A template that rewrites earlier turns,
+such as Qwen3's, which takes the thinking out of them, or frames a later turn unlike the first, is refused when the
+Dialog is made.
+Not promised: the outer white space of a *response*, which some templates trim once it is history: responses stay in
+context as they were generated. Nor a system prompt: there is none but what the template itself adds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Stand-ins for contents: plain words, since templates trim, escape and look for markers such as </think>.
 _USER, _ASSISTANT = "xUSERxMARKx", "xASSISTANTxMARKx"
+_THINKING = f"<think>\nxTHOUGHTxMARKx\n</think>\n\n{_ASSISTANT}"  # the form of a response that thinks
 
 
 class Dialog:
@@ -117,6 +119,8 @@ class Dialog:
             raise self._refusal("rewrites earlier turns once a new one is added")
         if added[0] != added[1]:
             raise self._refusal("frames the third turn unlike the second")
+        if _THINKING not in self._render([_USER, _THINKING, _USER]):
+            raise self._refusal("takes the thinking (<think>...</think>) out of earlier turns")
         closing, _, after = added[0].lstrip().removeprefix(_ASSISTANT).partition(_USER)
         return closing, after
 
