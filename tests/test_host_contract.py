@@ -126,6 +126,7 @@ def test_the_functions_we_replace_are_looked_up_as_globals_of_their_modules() ->
     looked_up = [
         (TRAINER, h.ppo_trainer, h.ppo_trainer.BasePPOTrainer.__init__, "RemoteExperienceMaker"),
         (TRAINER, h.ppo_trainer, unwrapped(h.ppo_trainer.PPOTrainer).evaluate, "compute_eval_metrics"),
+        (TRAINER, h.ppo_trainer, unwrapped(h.ppo_trainer.PPOTrainer).__init__, "prepare_datasets"),
         (ASYNC, h.ppo_trainer_async, h.ppo_trainer_async.PPOTrainerAsync, "TrainingActor"),
         (ASYNC, h.ppo_trainer_async, h.ppo_trainer_async.PPOTrainerAsync, "GenerateSamplesActor"),
         (MAKER, h.experience_maker, h.stock.ExperienceMaker.make_experience, "compute_approx_kl"),
@@ -142,7 +143,7 @@ def test_the_functions_we_replace_are_looked_up_as_globals_of_their_modules() ->
 
 @in_host
 def test_after_install_the_cli_imports_our_classes() -> None:
-    from rlef_plugin.openrlhf_ext import critic, experience, install, trainer
+    from rlef_plugin.openrlhf_ext import critic, experience, install, policy, trainer
 
     h = host()
     install()
@@ -151,29 +152,32 @@ def test_after_install_the_cli_imports_our_classes() -> None:
     ]
     found: dict[str, Any] = {}
     for node in imports:
-        if node.names[0].name in ("CriticModelActor", "PPOTrainer", "PPOTrainerAsync"):
+        if node.names[0].name in ("CriticModelActor", "PolicyModelActor", "PPOTrainer", "PPOTrainerAsync"):
             node.names[0].asname = None
             exec(compile(ast.Module([node], []), CLI, "exec"), found)
     assert found["CriticModelActor"] is critic.TurnCriticActor, f"openrlhf/{CLI} imports another critic"
+    assert found["PolicyModelActor"] is policy.PolicyActor, f"openrlhf/{CLI} imports another policy"
     assert found["PPOTrainer"] is trainer.TrainerActor, f"openrlhf/{CLI} imports another trainer"
     assert found["PPOTrainerAsync"] is trainer.AsyncTrainerActor, f"openrlhf/{CLI} imports another async trainer"
     assert h.ppo_trainer.RemoteExperienceMaker is experience.TurnExperienceMaker, "the experience maker is the host's"
 
 
 @in_host
-def test_with_a_value_a_token_the_critic_stays_the_hosts() -> None:
-    from rlef_plugin.openrlhf_ext import install
+def test_with_a_value_a_token_the_critic_computes_as_the_hosts() -> None:
+    from rlef_plugin.openrlhf_ext import critic, install
 
     h = host()
     before = os.environ[VARIABLE]
     try:
         for settings in ({"value": "token"}, {"advantage_estimator": "reinforce"}):
-            h.ppo_critic.CriticModelActor = h.stock.Critic
             os.environ[VARIABLE] = RlefConfig(**settings).to_json()
             install()
-            assert h.ppo_critic.CriticModelActor is h.stock.Critic, f"replaced with {settings}"
+            assert h.ppo_critic.CriticModelActor is critic.CriticActor, f"the critic of {settings}"
     finally:
         os.environ[VARIABLE] = before
+        install()
+    overridden = {name for name in vars(critic.Critic) if not name.startswith("_")}
+    same("what the critic overrides", overridden, {"fit"})
 
 
 @in_host
@@ -694,7 +698,7 @@ def test_a_step_is_clocked_and_logged_with_the_hosts_status() -> None:
             logged.append(logs)
 
     class Steps(EpisodeLogging, Host):
-        args = SimpleNamespace(train=SimpleNamespace(batch_size=1))
+        args = SimpleNamespace(train=SimpleNamespace(batch_size=1), critic=SimpleNamespace(freezing_steps=-1))
         config = RlefConfig(rollouts_every=1, run_dir=run_dir)
         experience_maker = SimpleNamespace(global_step=0, config=config, clock=Clock(), turn_metrics={})
         groups = GroupClock()
@@ -725,6 +729,230 @@ def played_once(kind: str, config: str) -> Any:
         os.environ[VARIABLE] = now
 
 
+# --- driven: going on after a kill, and what makes two runs alike
+
+
+def prompt_loader(seed: int) -> Any:
+    """The host's loader of 10 prompts, through our `prepare_datasets` and the host's own."""
+    from openrlhf.utils.deepspeed import DeepspeedStrategy
+
+    from rlef_plugin.openrlhf_ext import trainer
+
+    prompts = Path(os.environ["WORK"], "ten.jsonl")
+    prompts.write_text("".join(f'{{"prompt": "{n}", "label": "{n}", "datasource": "train"}}\n' for n in range(10)))
+    flags = {"data.prompt_dataset": str(prompts), "train.seed": seed, "train.agent_func_path": "agent.py"}
+    flags |= {"data.input_key": "prompt", "data.label_key": "label", "ckpt.output_dir": "unused"}
+    flags |= {"actor.model_name_or_path": "none", "vllm.num_engines": 1, "actor.num_gpus_per_node": 1}
+    args = host_cli.check([f"--{key}={value}" for key, value in flags.items()])
+    strategy = SimpleNamespace(args=args, print=lambda *_: None, is_rank_0=lambda: False)
+    strategy.setup_dataloader = lambda *a, **k: DeepspeedStrategy.setup_dataloader(strategy, *a, **k)
+    return trainer.prepare_datasets(strategy, None)[0]
+
+
+def drawn(loader: Iterator[Any], count: int) -> list[int]:
+    return [int(next(loader)[1][0]) for _ in range(count)]
+
+
+@in_host
+def test_the_order_of_problems_follows_from_the_seed() -> None:
+    import torch
+
+    orders = []
+    for seed, noise in ((1, 0), (1, 99), (2, 0)):
+        torch.manual_seed(noise)  # what the process did before, which is chance in the host
+        loader = prompt_loader(seed)
+        orders.append([drawn(iter(loader), 10) for _ in range(2)])  # two passes
+    same("another process", orders[1], orders[0])
+    assert orders[0][0] != orders[0][1] and orders[2] != orders[0], f"passes or seeds do not differ: {orders}"
+    same("every problem once a pass", [sorted(one) for one in orders[0]], [list(range(10))] * 2)
+
+
+@in_host
+def test_a_loader_goes_on_where_it_was_and_a_finished_pass_is_not_played_again() -> None:
+    from rlef_plugin.openrlhf_ext.trainer import to_go_on_from
+
+    loader = prompt_loader(1)
+    passes = [drawn(iter(loader), 10), drawn(iter(loader), 10)]
+    for consumed in (4, 10):
+        loader = prompt_loader(1)
+        first = iter(loader)
+        drawn(first, consumed)
+        states = to_go_on_from({"episode": 0, "data_loader_state_dict": loader.state_dict()})
+        same(f"pass after {consumed} prompts", states["episode"], 0)
+        again = prompt_loader(1)
+        again.load_state_dict(states["data_loader_state_dict"])
+        went_on = iter(again)
+        same(f"the rest after {consumed}", [int(labels[0]) for _, _, labels, _ in went_on], passes[0][consumed:])
+        same("and the next pass", drawn(iter(again), 10), passes[1])
+    same("a short last batch ends the pass", next(first, None), None)
+    states = to_go_on_from({"episode": 0, "data_loader_state_dict": loader.state_dict()})
+    same("so the next one is played", states["episode"], 1)
+    again = prompt_loader(1)
+    again.load_state_dict(states["data_loader_state_dict"])
+    same("which is the second", drawn(iter(again), 10), passes[1])
+
+
+@in_host
+def test_samples_come_in_the_order_of_the_data() -> None:
+    from rlef_plugin.openrlhf_ext.samples import RecordedSamples
+
+    def ready(self: Any, prompts: int) -> tuple[list[Any], int, bool]:
+        self._dispatch_prompts_to_vllm(["c", "a", "b"], ["c", "a", "b"])
+        done = [SimpleNamespace(labels=[label], n=n) for label in ("b", "c", "a") for n in (0, 1)]
+        return done, 3, False
+
+    stock = host().samples_generator.SamplesGenerator
+    before = stock._generate_vllm, stock._dispatch_prompts_to_vllm
+    stock._generate_vllm, stock._dispatch_prompts_to_vllm = ready, lambda self, prompts, labels: []
+    try:
+        samples, *more = RecordedSamples.__new__(RecordedSamples)._generate_vllm(3)
+    finally:
+        stock._generate_vllm, stock._dispatch_prompts_to_vllm = before
+    same("order", [(s.labels[0], s.n) for s in samples], [(label, n) for label in ("c", "a", "b") for n in (0, 1)])
+    same("the rest of the answer", more, [3, False])
+
+
+@in_host
+def test_an_update_is_shuffled_by_seed_rank_and_number_of_updates() -> None:
+    import torch
+
+    from rlef_plugin.openrlhf_ext.policy import seed_update
+
+    def shuffle(seed: int, steps: int, rank: int) -> list[int]:
+        torch.rand(steps + 3)  # what an undisturbed run drew before
+        strategy = SimpleNamespace(seed=seed, world_size=2, get_rank=lambda: rank)
+        seed_update(strategy, SimpleNamespace(global_steps=steps))
+        return torch.randperm(20).tolist()
+
+    cases = [(seed, steps, rank) for seed in (1, 2) for steps in (0, 1, 2) for rank in (0, 1)]
+    orders = [shuffle(*case) for case in cases]
+    same("again", [shuffle(*case) for case in reversed(cases)], orders[::-1])
+    same("all different", len({tuple(order) for order in orders}), len(cases))
+    import deepspeed
+
+    load = inspect.getsource(deepspeed.DeepSpeedEngine._load_checkpoint)
+    assert "self.global_steps = checkpoint['global_steps']" in load, "deepspeed: updates are not counted on"
+
+
+@in_host
+def test_while_the_policy_is_frozen_its_rollouts_are_forgotten() -> None:
+    """The host makes no update then, but keeps what was appended for it, and would train on all of it later."""
+    import ray
+
+    from rlef_plugin.openrlhf_ext.trainer import EpisodeLogging
+    from rlef_plugin.runs.timeline import Clock
+
+    asked: list[str] = []
+
+    class Host:
+        def ppo_train(self, step: int) -> dict[str, Any]:
+            return {"step": step}
+
+    class Steps(EpisodeLogging, Host):
+        args = SimpleNamespace(critic=SimpleNamespace(freezing_steps=1))
+        experience_maker = SimpleNamespace(clock=Clock())
+        actor_model_group = SimpleNamespace(async_run_method=lambda method_name: asked.append(method_name) or [])
+
+    get, ray.get = ray.get, lambda refs: refs
+    try:
+        for step, frozen in ((0, True), (1, True), (2, False)):  # the host counts from 0 and freezes while step <= 1
+            asked.clear()
+            same("status", Steps().ppo_train(step), {"step": step})
+            same(f"step {step}", asked, ["forget_rollouts"] if frozen else [])
+    finally:
+        ray.get = get
+    source = inspect.getsource(host().ppo_trainer.BasePPOTrainer.ppo_train)
+    assert "global_steps > self.args.critic.freezing_steps" in source, f"openrlhf/{TRAINER} freezes otherwise"
+
+
+@in_host
+def test_the_best_checkpoint_stays_when_a_later_evaluation_is_worse() -> None:
+    h = host()
+    saved: list[str] = []
+
+    def asked(method_name: str, tag: str, **more: Any) -> list[Any]:
+        saved.append(f"{tag}: {more['metric_value']}")
+        return []
+
+    import ray
+
+    trainer = SimpleNamespace(
+        best_eval_metric_key="eval_valid_pass1",
+        best_eval_metric_value=float("-inf"),
+        actor_model_group=SimpleNamespace(async_run_method=asked),
+        critic_model_group=None,
+    )
+    base = h.ppo_trainer.BasePPOTrainer
+    trainer._detect_eval_metric_key = lambda metrics: base._detect_eval_metric_key(trainer, metrics)
+    get, ray.get = ray.get, lambda refs: refs
+    try:
+        for step, rate in ((2, 0.3), (4, 0.5), (6, 0.4), (8, 0.5)):  # as good is not better
+            base.save_best_checkpoint(trainer, {"eval_valid_pass1": rate}, step)
+    finally:
+        ray.get = get
+    same(f"openrlhf/{TRAINER}", saved, ["best_global_step2: 0.3", "best_global_step4: 0.5"])
+    same("the one to beat", trainer.best_eval_metric_value, 0.5)
+
+
+@in_host
+def test_regular_checkpoints_never_push_out_the_best_one() -> None:
+    """The host's rotation, run on folders: the oldest of two regular ones goes, an older best one stays."""
+    h = host()
+    folder = Path(tempfile.mkdtemp(dir=os.environ["WORK"]))
+
+    class Engine(h.deepspeed.deepspeed.DeepSpeedEngine):
+        def __init__(self) -> None: ...
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+        def save_checkpoint(self, path: str, tag: str, **more: Any) -> None:
+            Path(path, tag).mkdir()
+
+    strategy = h.deepspeed.DeepspeedStrategy.__new__(h.deepspeed.DeepspeedStrategy)
+    h.deepspeed.torch_dist_barrier_and_cuda_sync, barrier = lambda: None, h.deepspeed.torch_dist_barrier_and_cuda_sync
+    try:
+        for number, (tag, rate) in enumerate(
+            (("best_global_step1", 0.5), ("global_step1", 0.5), ("global_step2", 0.2), ("global_step3", 0.3)), 1
+        ):
+            strategy.save_ckpt(Engine(), str(folder), tag, max_num=2, metric_value=rate, metric_key="eval_valid_pass1")
+            os.utime(folder / tag, (number, number))
+    finally:
+        h.deepspeed.torch_dist_barrier_and_cuda_sync = barrier
+    kept = sorted(path.name for path in folder.iterdir())
+    same(f"openrlhf/{DEEPSPEED} keeps", kept, ["best_global_step1", "global_step1", "global_step3"])
+
+
+@in_host
+def test_lora_weights_reach_vllm_as_the_model_without_adapters_names_them() -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from rlef_plugin.openrlhf_ext.policy import merged_parameters
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    plain = LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes))
+    names = {name: parameter.shape for name, parameter in plain.named_parameters()}
+    start = {name: parameter.clone() for name, parameter in plain.named_parameters()}
+    adapted = get_peft_model(plain, LoraConfig(r=2, lora_alpha=8, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if ".lora_B." in name:
+                parameter.normal_()
+    sent = {name: parameter.data.clone() for name, parameter in merged_parameters(adapted)}
+    same("names and shapes", {name: data.shape for name, data in sent.items()}, names)
+    ids = torch.arange(12).view(1, 12)
+    expected = adapted(input_ids=ids).logits
+    fresh = LlamaForCausalLM(plain.config)
+    fresh.load_state_dict(sent)
+    difference = (fresh(input_ids=ids).logits - expected).abs().max()
+    assert difference < 1e-5, f"logits with the sent weights differ by {difference}"
+    changed = {name for name in sent if not torch.equal(sent[name], start[name])}
+    assert changed == {name for name in names if "_proj" in name}, f"changed by the adapters: {changed}"
+
+
 # --- driven: Ray
 
 
@@ -745,9 +973,9 @@ def test_our_actor_classes_travel_by_name() -> None:
     """A class sent by value brings copies of the host's methods along, whose `super()` then fails."""
     from ray import cloudpickle
 
-    from rlef_plugin.openrlhf_ext import critic, trainer
+    from rlef_plugin.openrlhf_ext import critic, policy, trainer
 
-    for actor in (critic.TurnCriticActor, trainer.TrainerActor, trainer.AsyncTrainerActor):
+    for actor in (critic.TurnCriticActor, policy.PolicyActor, trainer.TrainerActor, trainer.AsyncTrainerActor):
         cls = actor.__ray_metadata__.modified_class
         sent = cloudpickle.dumps(cls)
         base = cls.__ray_actor_class__

@@ -20,13 +20,14 @@ AGENT_FILE = Path(__file__).with_name("agent.py")
 def install() -> None:
     """Put our classes where the host's CLI looks its own up; for the driver process, before the CLI runs."""
     from openrlhf.trainer import ppo_trainer, ppo_trainer_async
-    from openrlhf.trainer.ray import ppo_critic
+    from openrlhf.trainer.ray import ppo_actor, ppo_critic
 
     from rlef_plugin.config import RlefConfig
-    from rlef_plugin.openrlhf_ext import critic, trainer
+    from rlef_plugin.openrlhf_ext import critic, policy, trainer
 
     config = RlefConfig.from_environment()
-    if config.advantage_estimator == "turn" and config.value == "turn":
-        ppo_critic.CriticModelActor = critic.TurnCriticActor
+    per_turn = config.advantage_estimator == "turn" and config.value == "turn"
+    ppo_critic.CriticModelActor = critic.TurnCriticActor if per_turn else critic.CriticActor
+    ppo_actor.PolicyModelActor = policy.PolicyActor
     ppo_trainer.PPOTrainer = trainer.TrainerActor
     ppo_trainer_async.PPOTrainerAsync = trainer.AsyncTrainerActor

@@ -6,7 +6,8 @@ engine all run. What is replaced is only what names a CUDA device or a CUDA libr
 
     openrlhf.models.ring_attn_utils          imports flash_attn: a stand-in is importable while that module loads
     torch.cuda                               current_device is "cpu"; synchronize, set_device, empty_cache do nothing
-    openrlhf.utils.utils, .deepspeed         float32 instead of bfloat16, see below
+    openrlhf.utils.utils, .deepspeed         float32 instead of bfloat16, see below; dynamic batches without packing,
+                                             which the host turns on with them: micro-batches are padded instead
     openrlhf.utils.deepspeed.deepspeed       the device mesh and the EMA's device are "cpu" instead of "cuda"
     ...ppo_utils.replay_buffer               its torch.device("cuda:...") is the CPU
     openrlhf.utils.distributed_util          weights travel over vLLM's StatelessProcessGroup instead of NCCL
@@ -32,7 +33,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 ENABLED_VARIABLE = "RLEF_CPU_HOST"
-RAY_RESOURCES = {"num_gpus": 4, "num_cpus": 8}  # logical: the host's placement groups ask for one GPU an actor
+RAY_RESOURCES = {"num_gpus": 8, "num_cpus": 16}  # logical: the host's placement groups ask for one of each an actor
 ENVIRONMENT = {
     ENABLED_VARIABLE: "1",
     "DS_ACCELERATOR": "cpu",
@@ -49,8 +50,9 @@ REQUIRED_FLAGS = {
     "vllm.enable_sleep": False,
     "ds.enable_sleep": False,
     "ds.packing_samples": False,
+    "ds.ring_attn_size": 1,
+    "ds.tensor_parallel_size": 1,
     "ds.adam_offload": False,
-    "train.dynamic_batch_enable": False,
 }
 
 
@@ -134,9 +136,16 @@ def _patch_cuda(cuda: Any) -> None:
         setattr(cuda, name, lambda *arguments, **keywords: None)
 
 
-def _patch_dtype(module: Any) -> None:
+def _patch_utils(module: Any) -> None:
     import torch
 
+    get_strategy = module.get_strategy
+
+    def without_packing(args: Any) -> Any:
+        args.ds.packing_samples, args.ds.attn_implementation = False, "eager"
+        return get_strategy(args)
+
+    module.get_strategy = without_packing
     module.convert_to_torch_dtype = lambda param_dtype: torch.float32
 
 
@@ -222,7 +231,7 @@ def update_weight(self: Any, name: str, dtype: Any, shape: Any, empty_cache: boo
 _PATCHES: dict[str, Callable[[Any], None]] = {
     "torch.cuda": _patch_cuda,
     "openrlhf.models.ring_attn_utils": lambda module: None,
-    "openrlhf.utils.utils": _patch_dtype,
+    "openrlhf.utils.utils": _patch_utils,
     "openrlhf.utils.deepspeed.deepspeed": _patch_deepspeed_strategy,
     "vllm.engine.arg_utils": _patch_engine_args,
     "openrlhf.trainer.ppo_utils.replay_buffer": _patch_replay_buffer,

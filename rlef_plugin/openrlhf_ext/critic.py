@@ -4,7 +4,7 @@ The host reads the value of mask index j at token j (`values[:, :-1]`), so the f
 prompt token c_t of that turn: V(c_t), one value a turn (PAPER.md section 3). With that mask in `forward` and in the
 replay buffer, the host's clipped value loss and its global normalisation average over turns instead of tokens.
 
-A causal model's value at c_t knows no later token, so what follows the last turn's start, a whole response, is cut from
+A causal model's value at c_t knows no later token, so what follows the last turn's start, a whole response, is cut off
 the critic's input. That is exact (tests/test_host_contract.py) and saves as much as the last response is long: of 300
 tokens in 1800, 16%; in an episode of one turn 40% (benchmarks/bench_critic.py). The cut is made in the attention mask,
 by which the host itself removes padding from the replay buffer, packs samples and slices them for ring attention, so
@@ -22,6 +22,7 @@ import ray
 import torch
 from openrlhf.trainer.ray.ppo_critic import CriticModelActor
 
+from rlef_plugin.openrlhf_ext.policy import seed_update
 from rlef_plugin.openrlhf_ext.remote import original_class
 from rlef_plugin.rl.turns import turn_starts
 
@@ -35,7 +36,15 @@ def attended(starts: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor
     return attention_mask * torch.nn.functional.pad(later > 0, (1, 0), value=True)
 
 
-class TurnCritic(original_class(CriticModelActor)):  # type: ignore[misc]
+class Critic(original_class(CriticModelActor)):  # type: ignore[misc]
+    """The host's critic, its updates shuffled as the policy's are."""
+
+    def fit(self) -> Any:
+        seed_update(self.strategy, self.critic)
+        return super().fit()
+
+
+class TurnCritic(Critic):
     """Values (B, A) are V(c_t) at the first token of each turn and 0 elsewhere."""
 
     def forward(self, sequences: Any, action_mask: Any = None, attention_mask: Any = None, **more: Any) -> Any:
@@ -58,4 +67,5 @@ class TurnCritic(original_class(CriticModelActor)):  # type: ignore[misc]
         return self.strategy.args.actor.aux_loss_coef > 0
 
 
+CriticActor = ray.remote(num_gpus=1)(Critic)
 TurnCriticActor = ray.remote(num_gpus=1)(TurnCritic)

@@ -19,6 +19,7 @@ from rlef_plugin.runs.timeline import Rollout
 
 class RecordedSamples(SamplesGenerator):  # type: ignore[misc]
     played: list[Record]  # of the call that is going on, also the episodes it filters out
+    asked: dict[str, int]  # problem -> its place in the order in which the data gave them
 
     def generate_samples(self, **settings: Any) -> Any:
         """Host override: (samples, filter pass rate, prompts consumed, whether the data is exhausted)."""
@@ -32,6 +33,17 @@ class RecordedSamples(SamplesGenerator):  # type: ignore[misc]
     def generate_eval_samples(self, **settings: Any) -> Any:
         self.played = []
         return super().generate_eval_samples(**settings)
+
+    def _generate_vllm(self, *arguments: Any, **settings: Any) -> Any:
+        """Host override: samples in the order of the data, not in that in which they happened to be ready."""
+        self.asked = {}
+        samples, *more = super()._generate_vllm(*arguments, **settings)
+        return sorted(samples, key=lambda sample: self.asked[sample.labels[0]]), *more
+
+    def _dispatch_prompts_to_vllm(self, prompts: list[str], labels: list[str], **settings: Any) -> Any:
+        for label in labels:
+            self.asked.setdefault(label, len(self.asked))
+        return super()._dispatch_prompts_to_vllm(prompts, labels, **settings)
 
     def _process_response_into_experience(self, response: dict[str, Any], **settings: Any) -> Any:
         """Host override: also the record, and how similar its programs are, while other episodes still play."""

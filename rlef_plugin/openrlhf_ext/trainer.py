@@ -6,10 +6,12 @@ module is imported there, which unpickling the classes below does. `PPOTrainerAs
 from its own module's globals.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 
 from rlef_plugin.config import RlefConfig
@@ -30,6 +32,23 @@ def planned_steps(prompts: int, args: Any) -> int:
     full, rest = divmod(prompts, args.rollout.batch_size)
     rest_trains = rest * args.rollout.n_samples_per_prompt >= args.train.batch_size
     return (full + rest_trains) * args.train.num_episodes
+
+
+prepare_stock_datasets = ppo_trainer.prepare_datasets
+
+
+def prepare_datasets(strategy: Any, tokenizer: Any) -> Any:
+    """The host's data loaders, in an order that follows from `train.seed`: it never seeds this process itself."""
+    torch.manual_seed(strategy.args.train.seed)
+    return prepare_stock_datasets(strategy, tokenizer)
+
+
+def to_go_on_from(client_states: dict[str, Any] | None) -> dict[str, Any]:
+    """What a checkpoint keeps of the data; a pass that is over counts as over, which the host would play again."""
+    states = dict(client_states or {})
+    if states.get("data_loader_state_dict", {}).get("_iterator_finished"):
+        states["episode"] += 1
+    return states
 
 
 class EpisodeLogging:
@@ -59,7 +78,10 @@ class EpisodeLogging:
         """
         clock = self.experience_maker.clock
         clock.rest_was(self.before_batch)
-        rest = len(rollout_samples) % self.args.train.batch_size
+        whole = self.args.train.batch_size
+        if self.experience_maker.config.advantage_estimator != "turn":  # the host's baselines want whole groups
+            whole = math.lcm(whole, self.args.rollout.n_samples_per_prompt)
+        rest = len(rollout_samples) % whole
         rollout_samples = rollout_samples[: len(rollout_samples) - rest]
         if not rollout_samples:
             return {"rollout/left_out": float(rest)}, global_step
@@ -74,8 +96,12 @@ class EpisodeLogging:
         return {**status, **metrics, **turns, "rollout/left_out": float(rest)}, next_step
 
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        """Host override: while `critic.freezing_steps` lasts, the host would keep the policy's rollouts for later."""
         with self.experience_maker.clock.part("update"):
-            return super().ppo_train(global_steps)  # type: ignore[misc]
+            status = super().ppo_train(global_steps)  # type: ignore[misc]
+            if global_steps <= self.args.critic.freezing_steps:
+                ray.get(self.actor_model_group.async_run_method(method_name="forget_rollouts"))
+            return status
 
     def broadcast_to_vllm(self) -> None:
         with self.experience_maker.clock.part("weight_sync"):
@@ -90,13 +116,13 @@ class EpisodeLogging:
         with clock.part("saving"):
             if "episode/solve_rate" in logs:
                 run_folder(self.experience_maker.config).write_metrics(global_step, logs)
-            super().save_logs_and_checkpoints(global_step, logs, client_states)  # type: ignore[misc]
+            super().save_logs_and_checkpoints(global_step, logs, to_go_on_from(client_states))  # type: ignore[misc]
 
     def save_best_checkpoint(self, eval_metrics: Any, global_step: int, client_states: Any = None) -> None:
         """Host override: called after each evaluation, also by the asynchronous trainer."""
         with self.experience_maker.clock.part("evaluation"):
             run_folder(self.experience_maker.config).write_metrics(global_step, eval_metrics or {}, EVALUATIONS)
-            super().save_best_checkpoint(eval_metrics, global_step, client_states)  # type: ignore[misc]
+            super().save_best_checkpoint(eval_metrics, global_step, to_go_on_from(client_states))  # type: ignore[misc]
 
 
 class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: ignore[misc]
@@ -139,6 +165,8 @@ TrainerActor = ray.remote(Trainer)
 AsyncTrainerActor = ray.remote(AsyncTrainer)
 
 ppo_trainer.RemoteExperienceMaker = TurnExperienceMaker
+ppo_trainer.prepare_datasets = prepare_datasets
+ppo_trainer_async.prepare_datasets = prepare_datasets
 ppo_trainer.SamplesGenerator = RecordedSamples
 ppo_trainer_async.SamplesGenerator = RecordedSamples
 ppo_trainer.compute_eval_metrics = solve_rates
