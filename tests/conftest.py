@@ -2,8 +2,12 @@
 
 import os
 import shutil
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from cpu_training import Tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,3 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU: there is no nvidia-smi here"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
+    """The problem store and the warmed-up model of the end-to-end tests; half a minute to make."""
+    from cpu_training import make_tiny
+
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
