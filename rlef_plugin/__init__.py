@@ -11,6 +11,7 @@ The files in the order in which data flows through them:
     problems/          rows in CodeContests' schema -> an Arrow store -> Problem
     env/               problem -> first message; response -> feedback and reward: one episode
     judge/             program and inputs -> verdicts, in jails (what runs inside them is rlef_sandbox)
+    judging/           `rlef judge`: one program, or all of a store, for people
     openrlhf_ext/      episodes -> the host's samples; turns -> its actor and its critic
     rl/                turns, KL, returns and advantages of a batch: tensors in, tensors out
     runs/              what a run says of itself: metrics, timeline, `rlef watch`, `rlef show`

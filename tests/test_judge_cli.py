@@ -110,6 +110,15 @@ def test_other_failures_say_why(rlef: Any, tmp_path: Path, program: str, verdict
     assert f"First failure: public 1, {verdict}\ninput\n  a\n{why}" in said.out
 
 
+def test_a_checker_s_problem_says_that_outputs_may_differ(rlef: Any, tmp_path: Path) -> None:
+    checker = "def check(input, output, expected):\n    return output.strip() in 'abcd'\n"
+    (tmp_path / "echo.json").write_text(json.dumps({**ECHO, "checker": checker}))
+    assert rlef("p.py", "--problem-file", "echo.json", program="print('d')").status == 0
+    said = rlef("p.py", "--problem-file", "echo.json", program="print('x')")
+    assert said.status == 1
+    assert "checker decides: other outputs may be right, too.\nexpected (-) against got" in said.out
+
+
 def test_invalid_code_is_the_compiler_s_message(rlef: Any, store: str) -> None:
     said = rlef("echo", "p.py", "--store", store, program="print(")
     assert said.status == 1 and said.out.startswith("echo: invalid code (limits")

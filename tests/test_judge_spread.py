@@ -267,13 +267,21 @@ async def test_closing_fails_what_is_judged_and_frees_jails(judge, a) -> None:
     assert a.cancelled == [0]
 
 
-def test_opening_needs_one_node_and_waits_for_the_others() -> None:
+def test_opening_needs_one_node_and_the_others_come_when_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "RETURN_PAUSE_S", 0.001)
+
     async def go() -> None:
         here, away = FakeLink("here", by_itself=True), FakeLink("away")
         away.away = True
         judge = await open_spread([away, here], as_they_are)
         assert await ask(judge, "p") == GOOD
+        away.away, away.by_itself = False, True
+        async with asyncio.timeout(20):
+            while not away.programs:
+                await asyncio.gather(ask(judge, "q"), ask(judge, "r"), ask(judge, "s"))
+                await asyncio.sleep(0.001)
         await judge.close()
+        away.away = True
         with pytest.raises(SandboxError, match="None of 1 judge nodes answers; the first said: away is away"):
             await open_spread([away], as_they_are)
 
@@ -343,9 +351,13 @@ async def test_cancelling_frees_one_program_of_one_caller_even_ahead_of_it(node,
     assert await mine == [(1, None)]
     await settle()
     assert set(judges[0].ends) == {"0", "1"}
+    third = asyncio.ensure_future(anext(node.judge("third", [request(0)])))
+    await settle()  # its program ends by the newest future of that name
+    mine_0 = next(task for key, task in node._running.items() if key == ("me", 0))
     await node.cancel("other", [1])
-    assert await other == [(1, None)] and judges[0].ends["1"].cancelled()
-    assert not judges[0].ends["0"].done()
+    await node.cancel("third", [0])
+    assert await other == [(1, None)] and await third == [(0, None)]
+    assert not mine_0.done()
 
 
 @batch_test

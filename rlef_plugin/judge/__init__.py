@@ -6,6 +6,7 @@
                 ├─ process.py                one running jail; jail.py is its command line
                 ├─ compare.py                right or wrong
                 └─ verdicts.py               verdicts, limits, results
+      remote.py                     the same, from Ray actors on other nodes (spread.py here, batch.py there)
       wire.py                       the bytes between them, and out of a jail
       checker.py                    a problem's own checker in place of compare.py, in a jail of its own
       check.py                      for `rlef doctor`

@@ -100,7 +100,7 @@ def show(judged: Judged, console: Console) -> None:
     if judged.result.error:
         console.print(Text(judged.result.error.strip()))
     elif failed:
-        for line in _why(failed, judged.limits, console.width):
+        for line in _why(failed, judged, console.width):
             console.print(line)
 
 
@@ -140,8 +140,8 @@ def _runs(tests: list[Test]) -> Iterator[list[Test]]:
             yield list(run)
 
 
-def _why(test: Test, limits: Limits, width: int) -> Iterator[Text]:
-    verdict = test.result.verdict
+def _why(test: Test, judged: Judged, width: int) -> Iterator[Text]:
+    verdict, limits = test.result.verdict, judged.limits
     yield Text(f"\nFirst failure: {test.name}, {verdict.label}", style="bold")
     yield Text("input", style="dim")
     yield from (Text(f"  {line}") for line in cut_lines(test.case.input, 8, width - 2))
@@ -153,6 +153,8 @@ def _why(test: Test, limits: Limits, width: int) -> Iterator[Text]:
     if verdict in reasons:
         yield Text(reasons[verdict])
     if verdict is Verdict.WRONG_OUTPUT:
+        if judged.problem.checker is not None:
+            yield Text("The problem's checker decides: other outputs may be right, too.")
         got = test.result.stdout.decode("utf-8", "replace")
         yield Text.assemble(("expected (-)", "red"), (" against ", "dim"), ("got (+)", "green"))
         for mark, text in diff(test.case.output, got, width - 2):
