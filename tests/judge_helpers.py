@@ -1,8 +1,10 @@
-"""What the judge's tests share: one judge for a module, driven without an event loop of its own."""
+"""What the judge's tests share: one judge for a module, driven without an event loop of its own, and copies of the
+judge with a defence taken out."""
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,35 @@ class Case:
 
 
 DEFAULT = Limits(cpu_s=2)
+ROOT = Path(__file__).parents[1]
+type Edit = tuple[str, str, str]  # of a file below the repository's root: path, text, what to put in its place
+DEFENCES: dict[str, tuple[Edit, ...]] = {}  # by the test that fails without them, as "module::name"
+
+
+def defence[**P, R](*edits: Edit) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Names what a test of an attack relies on. `test_judge_defences.py` checks that the text is there, that
+    docs/judge.md names the test, and (slow) that the test fails in a copy of the judge that was edited like this."""
+
+    def mark(test: Callable[P, R]) -> Callable[P, R]:
+        DEFENCES[f"{test.__module__}::{test.__name__}"] = edits
+        lines = [f"Defence: {path}: `{text}`" for path, text, _ in edits]
+        test.__doc__ = "\n".join(filter(None, (test.__doc__, *lines)))
+        return test
+
+    return mark
+
+
+def changed_tree(folder: Path, edits: Sequence[Edit]) -> Path:
+    """A copy of the judge, its sandbox and its tests in `folder`, edited."""
+    for name in ("rlef_plugin", "sandbox", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__", "openrlhf_ext")
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for path, text, replacement in edits:
+        content = (folder / path).read_text()
+        assert content.count(text) == 1, f"{path} holds {text!r} {content.count(text)} times, not once"
+        (folder / path).write_text(content.replace(text, replacement))
+    return folder
 
 
 class SyncJudge:
@@ -38,6 +69,12 @@ class SyncJudge:
         (test,) = self.run(source, [""], Limits(**{"cpu_s": 2} | limits))
         assert test.verdict.label == "accepted", (test.verdict.label, test.error)
         return test.stdout.decode()
+
+    def together(self, jobs: Sequence[Coroutine]) -> list[ProgramResult]:
+        async def gather() -> list[ProgramResult]:
+            return await asyncio.gather(*jobs)
+
+        return self.loop.run_until_complete(gather())
 
     def close(self) -> None:
         self.loop.run_until_complete(self.judge.close())

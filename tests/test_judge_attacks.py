@@ -8,7 +8,7 @@ import socket
 import threading
 
 import pytest
-from judge_helpers import SyncJudge, descendants, sync_judge
+from judge_helpers import Case, SyncJudge, defence, descendants, sync_judge
 
 from rlef_plugin.judge import Limits, Verdict
 
@@ -26,6 +26,9 @@ def judge():
 # ---- what a program can see ----
 
 
+@defence(
+    ("rlef_plugin/judge/jail.py", 'LIBRARY_FOLDERS = ("/usr/lib",', 'LIBRARY_FOLDERS = ("/etc", "/usr/lib",'),
+)
 def test_files_of_the_host_are_not_there(judge: SyncJudge) -> None:
     seen = json.loads(judge.output("import os, json; print(json.dumps(sorted(os.listdir('/'))))"))
     assert set(seen) <= {"dev", "lib", "lib64", "opt", "tmp", "usr"}
@@ -36,6 +39,13 @@ print([p for p in ["/etc/passwd", "/root", "/home", "/proc", "/sys", "/srv", "/v
     assert judge.output(source) == "[]\n"
 
 
+@defence(
+    (
+        "rlef_plugin/judge/jail.py",
+        'PACKAGE_FOLDERS = ("lib/python3*/site-packages", "lib/python3*/dist-packages")',
+        "PACKAGE_FOLDERS = ()",
+    ),
+)
 def test_packages_installed_beside_the_interpreter_are_hidden(judge: SyncJudge) -> None:
     """This plugin may be one of them, with its example problems and their tests (`_empty_folder` in jail.py)."""
     source = """
@@ -45,10 +55,17 @@ print([path for pattern in patterns for path in glob.glob(pattern)])"""
     assert judge.output(source) == "[]\n"
 
 
+@defence(
+    (
+        "rlef_plugin/judge/jail.py",
+        'MountPt(dst=path, fstype="tmpfs", options="size=4096,nr_inodes=2", nosuid=True, nodev=True)',
+        'MountPt(dst=path, fstype="tmpfs", options="mode=777", rw=True)',
+    ),
+)
 def test_nothing_but_tmp_is_writable(judge: SyncJudge) -> None:
     source = """
-import os
-folders = ["/", *(entry.path for top in ("/", "/usr", "/opt", "/dev", "/tmp") for entry in os.scandir(top))]
+import glob, os
+folders = [path for depth in range(6) for path in glob.glob("/*" * depth or "/")]
 for folder in filter(os.path.isdir, folders):
     path = folder + "/attack"
     try:
@@ -60,6 +77,14 @@ for folder in filter(os.path.isdir, folders):
     assert judge.output(source) == "/tmp/attack\n"
 
 
+@defence(
+    (
+        "rlef_plugin/judge/jail.py",
+        "return JailCommand(argv, render_config(), {}, jailed=True)",
+        "return JailCommand(argv, render_config(), dict(os.environ), jailed=True)",
+    ),
+    ("rlef_plugin/judge/jail.py", "iface_no_lo=True,", "iface_no_lo=True, keep_env=True,"),
+)
 def test_environment_and_command_line_hold_nothing_of_the_host(judge: SyncJudge) -> None:
     source = "import os, sys, json; print(json.dumps([dict(os.environ), sys.orig_argv, os.uname().nodename]))"
     environment, argv, node = json.loads(judge.output(source))
@@ -75,6 +100,9 @@ def test_environment_and_command_line_hold_nothing_of_the_host(judge: SyncJudge)
     assert SECRET not in json.dumps([environment, argv]) and node == "jail"
 
 
+@defence(
+    ("rlef_plugin/judge/jail.py", "iface_no_lo=True,", "iface_no_lo=True, clone_newpid=False,"),
+)
 def test_other_processes_cannot_be_seen_or_signalled(judge: SyncJudge) -> None:
     source = f"""
 import os
@@ -90,6 +118,9 @@ print(reached, os.getppid())"""
     assert judge.output(source) == "[] 1\n"
 
 
+@defence(
+    ("sandbox/runner.py", "_signal.signal(_signal.SIGINT, _signal.SIG_DFL)", "pass"),
+)
 def test_runner_ignores_every_signal_of_a_program(judge: SyncJudge) -> None:
     source = """
 import os
@@ -117,6 +148,9 @@ print(input())"""
 # ---- the network ----
 
 
+@defence(
+    ("sandbox/policy.kafel", "ERRNO(1) {", "ALLOW {"),
+)
 @pytest.mark.parametrize(
     "make",
     [
@@ -136,6 +170,9 @@ def test_no_socket_can_be_made(judge: SyncJudge, make: str) -> None:
     assert judge.output(source) == "refused\n"
 
 
+@defence(
+    ("sandbox/policy.kafel", "ERRNO(1) {", "ALLOW {"),
+)
 def test_a_listening_host_is_not_reached_by_raw_system_calls(judge: SyncJudge) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -161,6 +198,9 @@ REFUSED = {
 }  # fmt: skip
 
 
+@defence(
+    ("sandbox/policy.kafel", "ERRNO(1) {", "ALLOW {"),
+)
 def test_dangerous_system_calls_are_refused(judge: SyncJudge) -> None:
     """The defence is `sandbox/policy.kafel`."""
     source = f"""
@@ -181,6 +221,9 @@ print(libc.syscall(435, 0, 0), ctypes.get_errno(), libc.prlimit(1, 7, b"\\1" + b
 # ---- the runner ----
 
 
+@defence(
+    ("sandbox/program.py", "posix.close(CONTROL_FD)", "pass"),
+)
 def test_control_socket_is_closed_in_a_program(judge: SyncJudge) -> None:
     """The defence is `posix.close(CONTROL_FD)` in `sandbox/program.py`."""
     source = """
@@ -196,6 +239,9 @@ print(opened)"""
     assert judge.output(source) == "[0, 1, 2]\n"
 
 
+@defence(
+    ("sandbox/program.py", "posix.close(CONTROL_FD)", "pass"),
+)
 def test_results_forged_on_every_descriptor_change_nothing(judge: SyncJudge) -> None:
     forged = "b'T' + bytes(72)"
     source = f"""
@@ -211,6 +257,9 @@ print("wrong")"""
     assert labels == ["wrong output", "accepted"]
 
 
+@defence(
+    ("sandbox/runner.py", "child = posix.fork()", "child = 0"),
+)
 def test_changing_the_interpreter_reaches_neither_the_runner_nor_the_next_test(judge: SyncJudge) -> None:
     source = """
 import builtins, gc, sys, os
@@ -233,6 +282,13 @@ print(n)"""
     assert labels[1:] == ["accepted", "accepted"] and labels[0] != "accepted"
 
 
+@defence(
+    (
+        "rlef_plugin/judge/judging.py",
+        '"source": job.source,',
+        '"source": job.source, "later": [data.decode() for data in inputs],',
+    ),
+)
 def test_later_inputs_are_not_in_memory_or_files(judge: SyncJudge) -> None:
     source = """
 import gc, sys
@@ -247,48 +303,199 @@ print(mine, found)"""
     assert result.tests[0].verdict is Verdict.ACCEPTED, result.tests[0].stdout
 
 
-SEARCH_MEMORY = """
-import ctypes, os
-first, second = b"EXPECTED-", b"s3cr3t"  # never joined here, so every find is somebody else's
-libc = ctypes.CDLL(None)
-libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
-reader, writer = os.pipe()
-os.set_blocking(writer, False)
-def page(address):  # a pipe tells whether an address can be read, without dying of it
-    if libc.write(writer, address, 4096) != 4096:
-        return None
-    return os.read(reader, 4096)
-known = [id(first), id(libc), ctypes.addressof(ctypes.c_int(0)), ctypes.cast(libc.write, ctypes.c_void_p).value]
-fresh, seen, pages, found = {a & ~4095 for a in known}, set(), 0, 0
-while fresh and pages < 6000:
-    seen |= fresh
-    near = set()
-    for address in fresh:
-        data = page(address)
-        if data is not None:
-            pages += 1
-            found += sum(part.startswith(second) for part in data.split(first)[1:])
-            near |= {address - 4096, address + 4096}
-            near |= {p & ~4095 for p in memoryview(data).cast("Q") if 1 << 20 < p < 1 << 47}
-    fresh = near - seen
-print(pages > 1000, found)
-"""
+# ---- its own streams, and its jail's neighbours ----
 
 
-def test_expected_output_is_nowhere_in_the_memory_of_a_jail(judge: SyncJudge) -> None:
-    """Follows every pointer from this process's own objects; a control run with planted secrets shows that the search
-    works."""
-    limits = Limits(cpu_s=30)
-    hidden = judge(SEARCH_MEMORY, [("", SECRET)], limits).tests[0]
-    assert hidden.stdout == b"True 0\n", hidden
-    plant = "planted = [('EXPECTED-' + 's3cr3t-%d' % i).encode() for i in range(500)]\n"
-    control = judge(plant + SEARCH_MEMORY, [("", SECRET)], limits).tests[0]
-    assert int(control.stdout.split()[1]) >= 490, control
+@defence(
+    (
+        "rlef_plugin/judge/jail.py",
+        'MountPt(dst=box["SCRATCH"], fstype="tmpfs", options=options, rw=True, nosuid=True, nodev=True)',
+        '(os.makedirs("/var/tmp/rlef-shared", exist_ok=True), os.chmod("/var/tmp/rlef-shared", 0o777), '
+        'MountPt(src="/var/tmp/rlef-shared", dst="/tmp", is_bind=True, rw=True))[2]',
+    ),
+)
+def test_jails_that_run_at_the_same_time_do_not_see_each_other(judge: SyncJudge) -> None:
+    source = """
+import os, time
+mine = input()
+open("/tmp/" + mine, "w").close()
+seen = set()
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    seen |= set(os.listdir("/tmp"))
+    for pid in range(2, 100):
+        try:
+            pid == os.getpid() or os.kill(pid, 0) or seen.add(pid)
+        except ProcessLookupError:
+            pass
+print(seen == {mine} or seen)"""
+    both = [judge.judge.judge(source, [Case(name, "True")], Limits(cpu_s=5)) for name in ("a", "b")]
+    for result in judge.together(both):
+        assert result.accepted, result
+
+
+@defence(("sandbox/runner.py", "posix.ftruncate(0, 0)", "pass"))
+def test_standard_input_written_over_by_a_program_is_whole_in_the_next_test(judge: SyncJudge) -> None:
+    source = """
+import fcntl, os
+text = input()
+os.pwrite(0, b"x" * 5000, 0)
+os.lseek(0, 1234, 0)
+fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK)
+fcntl.flock(0, fcntl.LOCK_EX)
+rest = open(0).read()
+print(text)"""
+    tests = [("first line", "first line"), ("2", "2"), ("a\n", "a")]
+    assert judge(source, tests).accepted
+    check = "import os\nprint(os.pread(0, 9999, 0))\nos.pwrite(0, b'x' * 99, 0)"
+    assert judge(check, [("123456", "b'123456'"), ("1", "b'1'")]).accepted
+
+
+@defence(("sandbox/runner.py", "posix.ftruncate(descriptor, 0)", "pass"))
+def test_output_and_error_of_a_test_are_not_in_the_next(judge: SyncJudge) -> None:
+    source = "import sys\nprint(input())\nprint('said by', input(), file=sys.stderr)"
+    long, short = judge.run(source, ["111111111\n1", "2\n2"])
+    assert (long.stdout, short.stdout, short.error) == (b"111111111\n", b"2\n", "said by 2\n")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "os.close(0), os.close(1), os.close(2)",
+        "os.dup2(os.open('/tmp/x', os.O_RDWR | os.O_CREAT), 1), os.write(1, b'lost')",
+        "os.dup2(0, 1), os.write(1, b'into the input')",
+        "os.dup2(os.pipe()[1], 1), os.write(1, b'lost')",
+        "[f.close() for f in (sys.stdin, sys.stdout, sys.stderr)]",
+        "[setattr(sys, name, None) for name in ('stdin', 'stdout', 'stderr', '__stdout__', '__stderr__')]",
+        "os.lseek(1, 1 << 20, 0)",
+        "os.fchmod(0, 0), os.fchmod(1, 0), fcntl.fcntl(1, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK)",
+        "[os.ftruncate(fd, 0) for fd in (0, 1, 2)]",
+    ],
+)
+def test_streams_closed_or_replaced_spoil_only_their_own_test(judge: SyncJudge, attack: str) -> None:
+    """The runner's own descriptors are untouched, as a program's are copies: `child = posix.fork()` in
+    sandbox/runner.py, for which another test stands."""
+    source = f"import fcntl, os, sys\nn = input()\nif n == '0':\n    {attack}\nelse:\n    print(n)"
+    first, *others = judge(source, [("0", "0"), ("1", "1"), ("2", "2")]).tests
+    assert first.verdict is not Verdict.ACCEPTED
+    assert [test.verdict.label for test in others] == ["accepted"] * 2
+
+
+@defence(
+    (
+        "rlef_plugin/judge/process.py",
+        "descriptor = os.memfd_create(name)",
+        "descriptor = os.memfd_create(name, os.MFD_ALLOW_SEALING)",
+    ),
+)
+def test_streams_cannot_be_sealed(judge: SyncJudge) -> None:
+    """A sealed memory file would stay as it is in all later tests."""
+    source = """
+import fcntl
+sealed = 0
+for fd in (0, 1, 2):
+    for seal in (fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_WRITE, fcntl.F_SEAL_SEAL, 0x10, 0x20):
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seal)
+            sealed += 1
+        except OSError:
+            pass
+print(sealed)"""
+    (test,) = judge.run(source)
+    assert test.stdout == b"0\n", test
+
+
+@defence(
+    (
+        "sandbox/runner.py",
+        "posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK",
+        "posix.O_RDONLY",
+    ),
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os.symlink('/usr/lib/os-release', 'out')",
+        "os.symlink('/dev/urandom', 'out')",
+        "os.symlink('out', 'out')",
+        "os.mkdir('out')",
+    ],
+)
+def test_an_output_file_that_is_no_plain_file_is_empty(judge: SyncJudge, make: str) -> None:
+    result = judge(f"import os\n{make}", [("", "")], Limits(cpu_s=0.1), input_file="in", output_file="out")
+    (test,) = result.tests
+    assert (test.stdout, test.verdict.label) == (b"", "accepted")
+
+
+@pytest.mark.parametrize(
+    "path", ["/proc/1/environ", "/proc/self/fd/3", "/proc/1/root/etc/passwd", "/sys/kernel", "/dev/fd/3", "/dev/mem"]
+)
+def test_links_lead_nowhere_outside(judge: SyncJudge, path: str) -> None:
+    """Defence: no /proc or /sys in a jail (`mount=[*mounts, *_system_mounts()]` in rlef_plugin/judge/jail.py)."""
+    source = f"""
+import os
+os.symlink({path!r}, "link")
+os.symlink("../../../../../../../etc/passwd", "up")
+for name in ("link", "up", {path!r}):
+    try:
+        print(os.open(name, os.O_RDONLY))
+    except OSError as error:
+        print(type(error).__name__)"""
+    assert judge.output(source) == "FileNotFoundError\n" * 3
+
+
+def test_a_crash_of_the_interpreter_is_an_exception_and_leaves_no_core(judge: SyncJudge) -> None:
+    source = """
+import resource, sys
+n = int(input())
+if n == 0:
+    __import__("ctypes").string_at(1)
+if n == 1:
+    sys.setrecursionlimit(10**9)
+    class A:
+        def __getattr__(self, name): return getattr(self, name + "x")
+    f = lambda x: [f(x) for _ in range(2)]
+    import re, functools
+    a = []
+    for _ in range(10**6): a = [a]
+    repr(a)
+if n == 2:
+    import os; os.abort()
+print(resource.getrlimit(resource.RLIMIT_CORE), n)"""
+    tests = judge(source, [(str(n), f"(0, 0) {n}") for n in (0, 1, 2, 3)], Limits(cpu_s=5)).tests
+    assert [test.verdict.label for test in tests] == ["exception"] * 3 + ["accepted"], tests
+
+
+@pytest.mark.parametrize("ending", ["os._exit(0)", "os.kill(os.getpid(), 9)", "os.abort()", "sys.exit(0)", "pass"])
+@pytest.mark.parametrize("keeper", ["thread", "atexit", "fork"])
+def test_what_runs_at_or_after_exit_ends_with_its_test(judge: SyncJudge, ending: str, keeper: str) -> None:
+    """Threads and exit functions that never end meet the clock; forked ones are killed."""
+    keep = {
+        "thread": "threading.Thread(target=loop).start()",
+        "atexit": "atexit.register(loop)",
+        "fork": "os.fork() or loop()",
+    }
+    source = f"""
+import atexit, os, sys, threading
+def loop():
+    while True: pass
+n = input()
+if n == "0":
+    {keep[keeper]}
+    {ending}
+print(n)"""
+    limits = Limits(cpu_s=0.1)
+    first, second = judge(source, [("0", "0"), ("1", "1")], limits).tests
+    assert second.verdict is Verdict.ACCEPTED
+    assert first.wall_s < limits.wall_s
 
 
 # ---- what outlives a test ----
 
 
+@defence(
+    ("sandbox/runner.py", "posix.kill(-1, _signal.SIGKILL) if jailed else None", "break"),
+)
 def test_children_that_outlive_a_test_are_killed(judge: SyncJudge) -> None:
     """The defence is `sweep` in `sandbox/runner.py`. Sleeping, spinning, and detached by setsid and a double fork."""
     source = """
@@ -314,6 +521,9 @@ print(n, alive)"""
     assert result.tests[0].wall_s < 2
 
 
+@defence(
+    ("sandbox/runner.py", "spent = not clean and not empty_scratch(scratch)", "spent = False"),
+)
 def test_files_do_not_outlive_a_test(judge: SyncJudge) -> None:
     source = """
 import os
@@ -327,6 +537,13 @@ print(n)"""
     assert judge(source, [(f"{i}", f"{i}") for i in range(4)]).accepted
 
 
+@defence(
+    (
+        "sandbox/runner.py",
+        "flags = SPENT * spent | STOPPED * watch.stopped",
+        "flags, spent = STOPPED * watch.stopped, False",
+    ),
+)
 def test_files_that_cannot_be_removed_cost_a_jail_and_nothing_else(judge: SyncJudge) -> None:
     source = """
 import os
@@ -341,6 +558,13 @@ print(n)"""
 # ---- taking too much ----
 
 
+@defence(
+    (
+        "sandbox/runner.py",
+        "used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))",
+        "used = cpu_seconds(self.child)",
+    ),
+)
 def test_fork_bomb_ends_and_the_judge_goes_on(judge: SyncJudge) -> None:
     source = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     (bomb,) = judge.run(source, limits=Limits(cpu_s=0.5))
@@ -348,6 +572,9 @@ def test_fork_bomb_ends_and_the_judge_goes_on(judge: SyncJudge) -> None:
     assert judge("print(1)", [("", "1")]).accepted
 
 
+@defence(
+    ("sandbox/config.py", "MAX_PROCESSES = 48", "MAX_PROCESSES = 96"),
+)
 def test_processes_and_threads_are_bounded(judge: SyncJudge) -> None:
     source = """
 import os
@@ -362,6 +589,9 @@ except OSError:
     assert 20 <= int(judge.output(source)) < 48
 
 
+@defence(
+    ("rlef_plugin/judge/server.py", "if used > jail.memory_limit_bytes:", "if False:"),
+)
 def test_memory_bomb_over_many_processes_is_out_of_memory(judge: SyncJudge) -> None:
     """Each process stays below the limit, all together do not. The defence is `memory_of` in the server."""
     source = """
@@ -375,6 +605,9 @@ time.sleep(60)"""
     assert test.verdict is Verdict.OUT_OF_MEMORY and test.wall_s < 10
 
 
+@defence(
+    ("sandbox/config.py", "SCRATCH_BYTES = 64 * 2**20", "SCRATCH_BYTES = 80 * 2**20"),
+)
 def test_tmp_is_bounded(judge: SyncJudge) -> None:
     source = """
 import errno
@@ -389,11 +622,21 @@ except OSError as error:
     assert judge.output(source) == "63 True\n" or judge.output(source) == "64 True\n"
 
 
+@defence(
+    ("sandbox/config.py", "MAX_OPEN_FILES = 128", "MAX_OPEN_FILES = 256"),
+)
 def test_descriptors_are_bounded(judge: SyncJudge) -> None:
     source = "import os\ntry:\n    while True: n = os.dup(0)\nexcept OSError:\n    print(n)"
     assert judge.output(source) == "127\n"
 
 
+@defence(
+    (
+        "sandbox/runner.py",
+        'resource.RLIMIT_AS, (task["memory_bytes"], task["memory_bytes"])',
+        'resource.RLIMIT_AS, (task["memory_bytes"], -1)',
+    ),
+)
 def test_limits_cannot_be_raised(judge: SyncJudge) -> None:
     source = """
 import resource as r
@@ -408,6 +651,9 @@ print("done")"""
     assert judge.output(source) == "done\n"
 
 
+@defence(
+    ("sandbox/runner.py", "elapsed > self.wall_s or", ""),
+)
 def test_sleeping_ends_at_the_wall_limit(judge: SyncJudge) -> None:
     (test,) = judge.run("import time\ntime.sleep(1000)", limits=Limits(cpu_s=0.01))
     assert test.verdict is Verdict.TIMEOUT and 5.1 <= test.wall_s < 6 and test.cpu_s < 0.1
@@ -425,6 +671,13 @@ def test_output_of_any_bytes_is_data(judge: SyncJudge, output: bytes) -> None:
     assert test.verdict is Verdict.ACCEPTED and test.stdout == output
 
 
+@defence(
+    (
+        "rlef_plugin/judge/compare.py",
+        "return _canonical_integer(a) == _canonical_integer(b)",
+        "return int(a) == int(b)",
+    ),
+)
 def test_a_ten_million_digit_integer_is_compared_quickly(judge: SyncJudge) -> None:
     result = judge("print('0' + '7' * 10**7)", [("", "7" * 10**7), ("", "7" * 10**7 + "1")])
     assert [test.verdict.label for test in result.tests] == ["accepted", "wrong output"]
