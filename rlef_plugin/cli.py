@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from rlef_plugin.commands import data, evaluation, judge, repair, training, watch
+from rlef_plugin.commands import data, evaluation, judge, preview, repair, training, watch
 from rlef_plugin.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -16,6 +16,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 for command in COMMANDS:
     app.command()(command)
 app.command("eval")(evaluation.evaluate)
+data.app.command()(preview.preview)
 app.add_typer(data.app, name="data")
 app.add_typer(repair.app, name="repair")
 

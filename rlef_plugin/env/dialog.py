@@ -67,6 +67,10 @@ class Dialog:
         """Tokens of `text` as the content of a message, without the template's own."""
         return len(self._encode_pieces((_clean(text), True)))
 
+    def decode(self, ids: list[int]) -> str:
+        """Their text, special tokens included."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def _message_tokens(self, history: list[str], message: str, prefill: str) -> list[int]:
         """Ids of what follows the last response of `history`: end of turn, `message`, generation prompt, prefill."""
         before, _, after = self._render([*history, _USER]).rpartition(_USER)
