@@ -311,3 +311,75 @@ def test_what_vllm_offers_for_reloading_weights() -> None:
     named = {node.name: node for node in ast.walk(groups) if isinstance(node, ast.FunctionDef)}
     assert [one.arg for one in named["create"].args.args][:4] == ["host", "port", "rank", "world_size"]
     assert [one.arg for one in named["broadcast_obj"].args.args] == ["self", "obj", "src"]
+
+
+# --- what only a GPU can run (benchmarks/gpu_smoke.sh runs it): that our parts fit in
+
+
+def test_packing_and_ring_attention_take_the_rows_that_the_attention_mask_leaves() -> None:
+    """So the critic's cut, which is made in that mask, shortens packed rows too, and values come back on the grid."""
+    says(
+        "models/model.py",
+        "_get_critic_model",
+        "unpad_and_slice_tensor(input_ids, attention_mask, ring_attn_group)",
+        "gather_and_pad_tensor(values, ring_attn_group, ring_attn_pad_len, indices, batch, seqlen)",
+        "action_values = values[:, -action_mask.shape[1]:] * action_mask.float()",
+    )
+    says(RING, "unpad_and_slice_tensor", "unpad_input(sequences.unsqueeze(-1), attention_mask)")
+    says("trainer/ppo_utils/experience.py", "remove_padding_in_sequences", "item.attention_mask.flip(0).argmax()")
+
+
+def test_ring_ranks_get_the_same_rows() -> None:
+    """Each of our overrides sees a whole row in every rank; the host slices it inside the model."""
+    says("trainer/ray/launcher.py", "RayActorGroup.async_run_method_batch", "for j in range(self.duplicate_actors)")
+    says(CRITIC, "CriticModelActor.forward", "ring_attn_group=self.strategy.ring_attn_group")
+
+
+def test_sleep_mode_puts_the_critic_to_sleep_by_methods_we_leave_alone() -> None:
+    says(
+        TRAINER,
+        "BasePPOTrainer.ppo_train",
+        "ray.get(group.async_run_method(method_name='reload_states'))",
+        "group.async_run_method(method_name='fit', **kwargs)",
+        "_run_sleep(self.critic_model_group)",
+        "_run_sleep(self.actor_model_group, kl_ctl=self.kl_ctl.value)",
+    )
+    says(CRITIC, "CriticModelActor.offload_states", "offload_deepspeed_states(self.critic)")
+
+
+def test_cuda_ipc_sends_the_parameters_that_lora_names_too() -> None:
+    """`Merged` (policy.py) stands for a parameter in both ways of sending: name, shape, dtype, data, requires_grad."""
+    says(
+        ACTOR,
+        "ActorPPOTrainer.broadcast_to_vllm",
+        "model = self.actor.model.module",
+        "model.named_parameters() if p.requires_grad or not getattr(self.actor, 'is_vlm', False)",
+        "weight = param.data.clone()",
+        "self._model_update_group.broadcast(param.data, src=0",
+        "dtype=param.dtype",
+    )
+    says(ACTOR, "ActorPPOTrainer", "self.use_cuda_ipc = backend == 'nccl' and self.args.train.colocate_all")
+    attributes = {
+        node.attr
+        for node in ast.walk(find(ACTOR, "ActorPPOTrainer.broadcast_to_vllm"))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "param"
+    }
+    assert attributes <= {"data", "shape", "dtype", "ds_shape"}, f"openrlhf/{ACTOR} reads {attributes} of a parameter"
+
+
+# --- what a checkpoint holds
+
+
+def test_a_checkpoint_is_whole_when_its_metric_is_there() -> None:
+    text = ast.unparse(find(DEEPSPEED, "DeepspeedStrategy.save_ckpt"))
+    assert text.index("model.save_checkpoint(") < text.index("self._write_ckpt_metric("), f"openrlhf/{DEEPSPEED}"
+    says(DEEPSPEED, "DeepspeedStrategy", "CKPT_METRIC_FILENAME = 'metric.json'")
+    for path, folder in ((ACTOR, "_actor"), (CRITIC, "_critic")):
+        says(path, "", f"os.path.join(args.ckpt.path, '{folder}')")
+
+
+def test_a_checkpoint_does_not_hold_the_moving_average() -> None:
+    """The reason for the refusal in limits.py, which can go when the host saves it."""
+    says(ACTOR, "PolicyModelActor.save_checkpoint", "self.strategy.save_ckpt(self.actor.model,")
+    text = ast.unparse(find(ACTOR, "PolicyModelActor.init_model_from_pretrained"))
+    assert text.count("load_ckpt") == 1 and "load_ckpt(self.actor.model" in text, f"openrlhf/{ACTOR} loads more now"
