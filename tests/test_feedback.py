@@ -175,21 +175,39 @@ _hostile = st.text("`\n\t ~$\ud800\x00é漢🙂<|a", max_size=20).flatmap(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.tuples(_hostile, _hostile, _hostile, st.sampled_from(list(Verdict)[1:6])), min_size=1, max_size=12),
+    st.lists(st.tuples(_hostile, _hostile, _hostile, st.sampled_from(list(Verdict)[:6])), min_size=1, max_size=12),
     st.sampled_from([words, utf8]),
     st.integers(330, 1000),
+    st.booleans(),
 )
-def test_a_message_always_fits_and_its_blocks_stay_closed(failures, count, budget):
+def test_a_message_always_fits_and_its_blocks_stay_closed(failures, count, budget, calls):
     tests = [TestCase(given_, expected) for given_, expected, _, _ in failures]
     runs = [
         TestResult(verdict, 0.1, 0.1, 9.0, printed.encode("utf-8", "replace"), printed)
         for *_, printed, verdict in failures
     ]
     result = ProgramResult(runs[0].verdict, tuple(runs), "")
-    text = FeedbackWriter(load_prompts(), count, budget).failures(tests, result, "x", LIMITS)
+    text = FeedbackWriter(load_prompts(), count, budget).failures(tests, result, "x", LIMITS, calls=calls)
     assert count(text) <= budget
+    if not calls:
+        assert "These tests pass" not in outside_blocks(text)
     assert outside_blocks(text).endswith(f"Correct the program and send it again.\n{FORMAT}")
     text.encode()  # no lone surrogates
+
+
+def test_passing_assertions_are_listed_after_the_failing_ones_and_cut_first():
+    tests = [TestCase(f"assert f({'9' * 300}{place}) == {place}", "") for place in range(4)]
+    runs = [ran(Verdict.ACCEPTED), ran(Verdict.WRONG_OUTPUT, "7"), ran(Verdict.ACCEPTED), ran(Verdict.TIMEOUT)]
+    writer = FeedbackWriter(load_prompts(), utf8, 4000)
+    result = ProgramResult(Verdict.WRONG_OUTPUT, tuple(runs))
+    text = writer.failures(tests, result, "x", LIMITS, calls=True)
+    places = [text.index(f"assert f({'9' * 300}{place})") for place in (1, 3, 0, 2)]
+    assert places == sorted(places) and text.count("- These tests pass:\n") == 1
+    assert "The call returned\n```\n7\n```\n- Too slow. Your program did not finish this test within 2.5 s:\n" in text
+    short = FeedbackWriter(load_prompts(), utf8, 900).failures(tests, result, "x", LIMITS, calls=True)
+    assert len(short) <= 900 and "characters cut ...] " in short and short.count("- These tests pass:\n") == 1
+    tiny = FeedbackWriter(load_prompts(), utf8, 400).failures(tests, result, "x", LIMITS, calls=True)
+    assert "- Wrong result." in tiny and "These tests pass" not in tiny and "not shown here: 1" in tiny
 
 
 def outside_blocks(text: str) -> str:
