@@ -3,11 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlef_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from rlef_plugin.problems import ProblemStore
+    from rlef_plugin.problems.judged import Judged
 
 app = typer.Typer(no_args_is_help=True, help="Problem stores.")
 
@@ -58,8 +64,87 @@ def build(
     typer.echo(str(report))
 
 
+@app.command()
+def verify(
+    store: Store,
+    jobs: Annotated[int, typer.Option(min=0, help="Programs at the same time; 0 = one a core.")] = 0,
+    programs: Annotated[int, typer.Option(min=0, help="Of a problem, so many right and wrong ones; 0 = all.")] = 20,
+    split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="A file for all results, by problem; the same again goes on.")
+    ] = None,
+    drop_unsound: Annotated[Path | None, typer.Option(help="Write a store without what is unsound, ordered.")] = None,
+    order: Annotated[Path | None, typer.Option(help="Write the whole store, its private tests ordered.")] = None,
+    min_accepted: Annotated[float, typer.Option(help="Of a sound problem's right programs.")] = 0.5,
+    overwrite: Annotated[bool, typer.Option(help="Replace a store at --drop-unsound or --order.")] = False,
+) -> None:
+    """Judge the programs stored with the problems; say which tests are wrong, and write a store without them.
+
+    Private tests are put in the order that rejects wrong programs soonest. Programs run in the jail only.
+    """
+    import asyncio
+
+    from rich.console import Console
+
+    from rlef_plugin.problems import ProblemStore
+    from rlef_plugin.problems.clean import write_clean
+    from rlef_plugin.problems.verify_report import show
+
+    opened = ProblemStore.open(store)
+    with _progress() as progress:
+        judged = asyncio.run(_judge_all(opened, opened.ids(split), jobs, programs, json_, progress))
+    show(judged, min_accepted, Console())
+    for out, drop in ((drop_unsound, True), (order, False)):
+        if out:
+            report = write_clean(opened, judged, out, drop=drop, min_accepted=min_accepted, overwrite=overwrite)
+            typer.echo(f"{out}: {report}")
+
+
+async def _judge_all(
+    store: "ProblemStore", ids: list[str], jobs: int, programs: int, json_: Path | None, progress: "Progress"
+) -> dict[str, "Judged"]:
+    """By problem, in the store's order."""
+    from rlef_plugin.judge import JudgeConfig, open_judge
+    from rlef_plugin.problems.verify import Results, verify
+
+    results = Results(json_, store, programs) if json_ else None
+    done = dict(results.done) if results else {}
+    missing = [id_ for id_ in ids if id_ not in done]
+    task = progress.add_task("problems", total=len(ids), completed=len(ids) - len(missing))
+    judge = await open_judge(JudgeConfig(workers=jobs))
+    try:
+        async for judged in verify(store, missing, judge, programs=programs):
+            done[judged.id] = judged
+            if results:
+                results.add(judged)
+            progress.advance(task)
+    finally:
+        await judge.close()
+        if results:
+            results.close()
+    return {id_: done[id_] for id_ in ids}
+
+
+@app.command()
+def stats(
+    store: Store,
+    png: Annotated[Path | None, typer.Option(help="Draw the numbers into this file (extra `plots`).")] = None,
+) -> None:
+    """Show what is in a store: sources, difficulty, tests a problem, sizes, limits."""
+    from rich.console import Console
+
+    from rlef_plugin.problems import ProblemStore
+    from rlef_plugin.problems.stats import draw, measure, show
+
+    measured = measure(ProblemStore.open(store))
+    show(measured, Console())
+    if png:
+        draw(measured, png)
+        typer.echo(f"{png} written")
+
+
 @contextmanager
-def _progress() -> Iterator[Any]:
+def _progress() -> Iterator["Progress"]:
     """A bar with rate and time left, on a terminal only; it is standard error's, so that output may be piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn

@@ -8,6 +8,8 @@
     writer.py    records -> store on disk, in one step or not at all (layout.py, stream.py); journal.py to go on
     store.py     the store: memory-mapped, by problem id; stores.py: several of them as one
     records.py   Problem, TestCase, Solution
+    verify.py    a store's own programs, judged; judged.py: what that says; clean.py: a store without what is unsound
+    stats.py     what is in a store, in numbers and as a picture
     examples/    the plugin's own small set of problems, one YAML file each
 
 Importing this package costs no more than the records; the store's pyarrow is imported on first use.

@@ -108,6 +108,15 @@ class ProblemStore:
         batch, row = self._row(self._solutions, problem_id, "solutions_at")
         return list(map(Solution, *(batch.column(name)[row].as_py() for name in ("code", "correct", "verdict"))))
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All problems as they lie on disk, mapped: for what looks at many and needs few of their columns."""
+        return map(self._problems.batch, dict.fromkeys(self._index["problems_at"].to_pylist()))
+
+    def solution_flags(self) -> Iterator[list[bool]]:
+        """Of each problem's programs, whether they are correct."""
+        for at in dict.fromkeys(self._index["solutions_at"].to_pylist()):
+            yield from self._solutions.batch(at).column("correct").to_pylist()
+
     def check_hashes(self) -> None:
         """Read every byte of the store and compare it with what was built.
 

@@ -1,0 +1,250 @@
+"""What stored programs say about tests: small tables worked by hand, then real jails from rows to a clean store."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rlef_plugin.cli import app
+from rlef_plugin.errors import UsageError
+from rlef_plugin.problems import ProblemStore, build_store
+from rlef_plugin.problems.judged import Judged, saving, sound_tests, telling_order, unsound
+from rlef_plugin.problems.verify import Results, sample
+
+
+def judged(correct: list[str], incorrect: list[str], public: int = 1, **changes: Any) -> Judged:
+    tests = len((correct + incorrect)[0])
+    return Judged("p", public, tests, tuple(correct), tuple(incorrect), **changes)
+
+
+# --- tables
+
+
+def test_rates_count_whole_programs() -> None:
+    one = judged(["0000", "0010", "000-"], ["0001", "0000", "6666", "---3"])
+    assert (one.accepted, one.rejected) == (1, 3)  # one not run to its end is not accepted
+
+
+def test_an_unpassed_test_is_one_that_usable_programs_were_judged_on() -> None:
+    # test 1: both fail; test 2: one passes; test 3: nobody was judged; 2222 passes nothing and says nothing
+    assert judged(["010-", "021-", "2222"], ["0000"]).unpassed == [1]
+    assert judged(["2222"], ["0000"]).unpassed == []
+    assert judged(["03--", "03--"], ["0000"]).unpassed == [1]
+
+
+def test_an_idle_test_fails_no_program() -> None:
+    assert judged(["0000", "0010"], ["0100", "0-00"]).idle == [0, 3]
+    assert judged(["0000"], []).idle == []  # nothing is known
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (judged(["0000"], []), ""),
+        (judged(["2222"], ["1111"]), ""),  # unverified
+        (judged(["0010", "0020"], []), ""),  # sound without test 2
+        (judged(["1000"], []), "no correct program passes any public test"),
+        (judged(["0111"], []), "no correct program passes any private test"),
+        (judged(["0000", "0001", "0010"], []), "of its correct programs, less than 50% are accepted"),
+        (judged(["0000", "0001"], []), ""),  # half is enough
+        (judged(["0"], []), ""),  # there never were private tests
+        (judged(["0000"], [], checker="bad"), "its checker is broken"),
+    ],
+)
+def test_unsound_is_where_right_programs_lose(one: Judged, reason: str) -> None:
+    assert unsound(one) == reason
+
+
+def test_sound_tests_are_the_others() -> None:
+    assert sound_tests(judged(["0010", "0020"], ["1111"])) == [0, 1, 3]
+
+
+def test_the_most_telling_test_comes_first_and_then_what_it_misses() -> None:
+    # Test 1 fails programs a b c, test 2 fails a b, test 3 fails d, test 4 nobody: 1, then 3 for d, then 2, then 4.
+    programs = ["01100", "01100", "01000", "00010"]
+    assert telling_order([1, 2, 3, 4], programs) == [1, 3, 2, 4]
+    assert telling_order([4, 2, 3], programs) == [2, 3, 4]
+    assert telling_order([2, 1], []) == [1, 2]  # as they were
+
+
+def test_the_saving_is_measured_on_programs_that_did_not_teach() -> None:
+    # Private tests are 1, 2, 3; all four programs fail at 3 only: before 3 each, after 1 each.
+    alike = ["0003"] * 4
+    assert saving([judged(["0000"], alike)]) == {"programs": 4, "not_counted": 0, "before": 12, "after": 4}
+    # One that teaches nobody else: its own half knows it, the other does not.
+    assert saving([judged(["0000"], ["0001"])]) == {"programs": 1, "not_counted": 0, "before": 3, "after": 3}
+    # Failing the public test, not run to the end, and accepted: only the last two come to private tests.
+    mixed = ["1111", "000-", "0000"]
+    assert saving([judged(["0000"], mixed)]) == {"programs": 1, "not_counted": 1, "before": 3, "after": 3}
+
+
+def test_a_sample_is_spread() -> None:
+    programs = [str(i) for i in range(10)]
+    assert (sample(programs, 0), sample(programs, 10)) == (programs, programs)
+    assert sample(programs, 3) == ["0", "3", "6"]
+
+
+# --- with jails
+
+ADD = "print(sum(map(int, input().split())))"
+SWAP = "import sys\na = input().split()\nprint(*sorted(a))"
+
+
+def cases(*pairs: tuple[str, str]) -> dict[str, list[str]]:
+    return {"input": [one for one, _ in pairs], "output": [other for _, other in pairs]}
+
+
+def programs(*codes: str) -> dict[str, list[Any]]:
+    return {"language": [3] * len(codes), "solution": list(codes)}
+
+
+def rows() -> list[dict[str, Any]]:
+    wrong = ("print(0)", "print(4)", "print(", "a = input()\nprint(8 if '5' in a else 3)", "while True: pass")
+    add = {
+        "name": "add",
+        "description": "Add.",
+        "public_tests": cases(("1 2", "3")),
+        "private_tests": cases(("1 2", "3"), ("5 5", "11"), ("5 6", "11"), ("0 0", "0")),  # the second is wrong
+        "solutions": programs(ADD, ADD + "  # again", "import numpy_is_not_here"),
+        "incorrect_solutions": programs(*wrong),
+        "time_limit_s": 0.2,
+    }
+    files = add | {
+        "name": "files",
+        "private_tests": cases(("5 6", "11"), ("1 1", "2")),
+        "input_file": "in.txt",
+        "output_file": "out.txt",
+        "solutions": programs("open('out.txt', 'w').write(str(sum(map(int, open('in.txt').read().split()))))"),
+        "incorrect_solutions": programs(ADD),  # prints, and writes no file
+    }
+    broken = add | {"name": "broken", "checker": "def check(i, o, e):\n    return int(o) == int(e)"}
+    loose = {"name": "loose", "checker": "def check(i, o, e):\n    return sorted(o.split()) == sorted(i.split())"}
+    loose = loose | {
+        "description": "Any order.",
+        "public_tests": cases(("2 1", "2 1")),
+        "private_tests": cases(("3 2 1", "3 2 1"), ("1", "1")),
+        "solutions": programs("print(input())", SWAP),
+        "incorrect_solutions": programs("print(1)"),
+    }
+    lost = add | {"name": "lost", "private_tests": cases(("5 5", "11")), "solutions": programs(ADD)}
+    unknown = add | {"name": "unknown", "solutions": programs(), "incorrect_solutions": programs()}
+    return [add, files, broken, loose, lost, unknown]
+
+
+def rlef(*arguments: object) -> str:
+    done = CliRunner().invoke(app, ["data", *map(str, arguments)], env={"COLUMNS": "80"})
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, verified once: results.jsonl, clean/, ordered/ and what was said."""
+    folder = tmp_path_factory.mktemp("verify")
+    build_store(rows(), folder / "store")
+    flags = ["--json", folder / "results.jsonl", "--drop-unsound", folder / "clean", "--order", folder / "ordered"]
+    (folder / "said").write_text(rlef("verify", folder / "store", *flags, "--jobs", 2))
+    return folder
+
+
+def results(work: Path) -> dict[str, Any]:
+    header, *lines = (json.loads(line) for line in (work / "results.jsonl").read_text().splitlines())
+    assert header["verify"] == 1 and len(lines) == 6
+    return {line["id"]: line for line in lines}
+
+
+@pytest.mark.nsjail
+def test_every_program_on_every_test(work: Path) -> None:
+    found = results(work)
+    # public 3; private 3, 11 (wrong), 11, 0
+    assert found["add"]["correct"] == ["00100", "00100", "22222"]
+    assert found["add"]["incorrect"] == ["11110", "11111", "66666", "00111", "33333"]
+    assert (found["add"]["unpassed_tests"], found["add"]["accepted"], found["add"]["usable"]) == ([2], 0, 2)
+    assert (found["files"]["correct"], found["files"]["incorrect"]) == (["000"], ["111"])
+    assert (found["loose"]["correct"], found["loose"]["incorrect"]) == (["000", "000"], ["110"])
+    assert "raised ValueError in its line 2" in found["broken"]["checker"]
+    unsound = {id_: one["unsound"] for id_, one in found.items() if one["unsound"]}
+    assert unsound == {
+        "broken": "its checker is broken",
+        "lost": "no correct program passes any private test",
+    }
+
+
+@pytest.mark.nsjail
+def test_the_clean_store(work: Path) -> None:
+    store, clean = ProblemStore.open(work / "store"), ProblemStore.open(work / "clean")
+    assert clean.ids() == ["add", "files", "loose", "unknown"]
+    private = [(test.input, test.output) for test in clean["add"].private_tests]
+    # Without 5 5. Wrong programs fail: 1 2 four, 5 6 all five, 0 0 four.
+    assert private == [("5 6", "11"), ("1 2", "3"), ("0 0", "0")]
+    assert clean["add"].public_tests == store["add"].public_tests
+    assert clean.solutions("add") == store.solutions("add")
+    assert clean["unknown"] == store["unknown"]
+    assert clean["files"].input_file == "in.txt"
+    assert clean.manifest["verified"]["tests_dropped"] == 1
+    clean.check_hashes()
+    ordered = ProblemStore.open(work / "ordered")
+    assert ordered.ids() == store.ids()
+    assert [test.input for test in ordered["add"].private_tests] == ["5 5", "5 6", "1 2", "0 0"]
+
+
+@pytest.mark.nsjail
+def test_what_is_said(work: Path) -> None:
+    said = (work / "said").read_text()
+    assert "7 correct programs, 42.9% accepted; 12 incorrect ones, 100.0% rejected\n" in said
+    assert "6 problems: 2 unsound, 1 unverified" in said
+    assert "4 problems written, 1 of them without 1 tests\n1 dropped: its checker is broken\n" in said
+    assert max(map(len, said.splitlines())) <= 110  # paths aside
+
+
+@pytest.mark.nsjail
+def test_a_second_run_judges_only_what_is_missing(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results_file = work / "results.jsonl"
+    whole = results_file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    results_file.write_bytes(b"".join(lines[:5]) + lines[5][:20])  # killed while it wrote the fifth of six
+    from rlef_plugin.problems import verify
+
+    judged_ids: list[str] = []
+    real = verify._problem
+    monkeypatch.setattr(
+        verify, "_problem", lambda problem, *rest: judged_ids.append(problem.id) or real(problem, *rest)
+    )
+    rlef("verify", work / "store", "--json", results_file)
+    assert len(judged_ids) == 2
+    assert sorted(results_file.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_results_of_another_store_are_refused(tmp_path: Path) -> None:
+    build_store(rows()[:1], tmp_path / "a")
+    build_store(rows()[1:2], tmp_path / "b")
+    Results(tmp_path / "r", ProblemStore.open(tmp_path / "a"), 20).close()
+    Results(tmp_path / "r", ProblemStore.open(tmp_path / "a"), 20).close()
+    for store, number in (("b", 20), ("a", 10)):
+        with pytest.raises(UsageError, match="holds results of another store or number of programs"):
+            Results(tmp_path / "r", ProblemStore.open(tmp_path / store), number)
+
+
+@pytest.mark.nsjail
+def test_a_program_that_hangs_is_not_run_to_the_end(tmp_path: Path) -> None:
+    from rlef_plugin.judge import JudgeConfig, open_judge
+    from rlef_plugin.problems.verify import verify
+
+    many = {"input": [str(i) for i in range(20)], "output": ["0"] * 20}
+    hang = {"name": "hang", "description": "d", "public_tests": many, "private_tests": many, "time_limit_s": 0.1}
+    build_store([hang | {"incorrect_solutions": programs("while True: pass")}], tmp_path / "s")
+
+    async def run() -> list[Judged]:
+        judge = await open_judge(JudgeConfig(workers=1))
+        try:
+            return [one async for one in verify(ProblemStore.open(tmp_path / "s"), ["hang"], judge)]
+        finally:
+            await judge.close()
+
+    (found,) = asyncio.run(run())
+    assert found.incorrect == ("3" * 8 + "-" * 32,)
