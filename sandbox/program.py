@@ -157,9 +157,8 @@ def finish(names: dict[str, object], source: bytes) -> bool:
     atexit._run_exitfuncs()
     clean = flush(sys.stdout) & flush(sys.stderr)
     if may_act_at_exit(source):
-        names.clear()  # an unclosed file is written when its last name goes away
-    if sys.stdout is not sys.__stdout__:
-        flush(sys.__stdout__)
+        names.clear()  # an unclosed file is written when its last name goes away, and `__del__` may print
+    flush(sys.__stdout__)
     return clean
 
 

@@ -13,11 +13,12 @@ import test_judge_takeover  # noqa: F401
 from judge_helpers import DEFENCES, ROOT, changed_tree
 
 
-@pytest.mark.parametrize("name", DEFENCES)
-def test_defence_is_there_and_documented(name: str) -> None:
-    for path, text, _ in DEFENCES[name]:
-        assert (ROOT / path).read_text().count(text) == 1, (path, text)
-    assert f"`{name.partition('::')[2]}`" in (ROOT / "docs" / "judge.md").read_text()
+def test_defences_are_there_and_documented() -> None:
+    documented = (ROOT / "docs" / "judge.md").read_text()
+    for test, edits in DEFENCES.items():
+        assert f"`{test.partition('::')[2]}`" in documented
+        for path, text, _ in edits:
+            assert (ROOT / path).read_text().count(text) == 1, (test, path, text)
 
 
 @pytest.mark.slow

@@ -151,6 +151,7 @@ def taken_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return changed_tree(tmp_path_factory.mktemp("taken-over"), [SOCKET_LEFT_OPEN])
 
 
+@pytest.mark.slow
 def test_with_the_runners_socket_there_is_still_no_expected_output(taken_over: Path) -> None:
     """The inputs of later tests can then be read, and nothing else."""
     later = "EXPECTED-" + "s3cr3t-input"

@@ -1,0 +1,188 @@
+"""The judge for a long time on a loaded machine: is every verdict right and the same, and does nothing stay behind?
+
+    python benchmarks/judge_soak.py                       # 10,000 programs, 1,000 repetitions: minutes on 2 cores
+    python benchmarks/judge_soak.py --programs 400 --repetitions 40
+
+1. `--oversubscription` times as many programs at once as there are cores. Most use half of their CPU limit by their
+   own clock, and none of those may time out; every fiftieth loops for ever, and all of those must.
+2. One program whose tests end in six different ways, again and again under the same load: every result must be equal
+   in its verdicts, outputs and errors.
+3. What is counted before and after: processes, zombies, mounts, cgroups, descriptors, files, shared memory.
+
+Measures no speed: machines that run this are loaded on purpose."""
+
+import argparse
+import asyncio
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, open_judge
+
+CPU_LIMIT_S = 0.04
+LOOP_EVERY = 50
+HALF = f"""
+import time
+n = int(input())
+while time.process_time() < {CPU_LIMIT_S / 2}: pass
+print(n + 1)"""
+LOOP = "while True: pass"
+SIX_WAYS = """
+way = input()
+if way == "wrong": print("something else")
+elif way == "exception": {}[way]
+elif way == "timeout":
+    while True: pass
+elif way == "memory": x = bytearray(1 << 30)
+elif way == "output":
+    while True: print("x" * 1000)
+else: print(sorted({way, "a", "b"}))"""
+WAYS = {
+    "right": "accepted",
+    "wrong": "wrong output",
+    "exception": "exception",
+    "timeout": "timeout",
+    "memory": "out of memory",
+    "output": "output limit",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    input: str
+    output: str
+
+
+async def half_of_the_limit(judge: Judge, programs: int) -> Counter[tuple[str, str]]:
+    """How many of each (what it is, verdict)."""
+    limits = Limits(cpu_s=CPU_LIMIT_S, memory_mb=256)
+
+    async def one(number: int) -> tuple[str, str]:
+        loops = number % LOOP_EVERY == LOOP_EVERY - 1
+        result = await judge.judge(LOOP if loops else HALF, [Case(f"{number}", f"{number + 1}")], limits)
+        return "loop" if loops else "half", result.verdict.label
+
+    return Counter(await asyncio.gather(*map(one, range(programs))))
+
+
+async def repeated(judge: Judge, repetitions: int) -> Counter[tuple]:
+    """How often each result was given; one entry if all are equal."""
+    limits = Limits(cpu_s=CPU_LIMIT_S, memory_mb=256, output_bytes=100_000)
+    cases = [Case(way, "['a', 'b', 'right']") for way in WAYS]
+    results = await asyncio.gather(*(judge.judge(SIX_WAYS, cases, limits) for _ in range(repetitions)))
+    return Counter(map(essence, results))
+
+
+def essence(result: ProgramResult) -> tuple:
+    return tuple((test.verdict.label, test.stdout, test.error) for test in result.tests)
+
+
+def belongings() -> dict[str, int]:
+    """What a judge could leave behind, of this process, its children and this machine."""
+    family = processes_below(os.getpid())
+    folders = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
+    return {
+        "processes": len(family),
+        "zombies": sum(state == "Z" for state in family.values()),
+        "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
+        "cgroups": sum(1 for _ in Path("/sys/fs/cgroup").rglob("cgroup.procs")),
+        "descriptors of the caller": len(os.listdir("/proc/self/fd")),
+        "descriptors of its children": sum(open_descriptors(pid) for pid in family),
+        "files of jails": sum(1 for folder in folders for path in folder.iterdir() if path.name.startswith("rlef-")),
+        "shared memory segments": len(Path("/proc/sysvipc/shm").read_text().splitlines()) - 1,
+    }
+
+
+def processes_below(root: int) -> dict[int, str]:
+    """State by number."""
+    parents, states = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)], states[int(entry.name)] = int(fields[1]), fields[0]
+    found: set[int] = set()
+    frontier = {root}
+    while frontier:
+        frontier = {pid for pid, parent in parents.items() if parent in frontier}
+        found |= frontier
+    return {pid: states[pid] for pid in found}
+
+
+def open_descriptors(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+async def settled(workers: int, judge: Judge) -> dict[str, int]:
+    """The belongings once every jail of the pool has been replaced and is ready; the least of a few looks, because a
+    jail that starts or ends at that moment has more processes and descriptors than one that waits."""
+    await asyncio.gather(*(judge.judge("print(1)", [Case("", "1")], Limits()) for _ in range(2 * workers)))
+    looks = []
+    for _ in range(20):
+        await asyncio.sleep(0.1)
+        looks.append(belongings())
+    return {name: min(look[name] for look in looks) for name in looks[0]}
+
+
+async def soak(programs: int, repetitions: int, oversubscription: int) -> tuple[str, bool]:
+    """The report, and whether all is as it should be."""
+    workers = oversubscription * len(os.sched_getaffinity(0))
+    bare = belongings()
+    judge = await open_judge(JudgeConfig(workers=workers))
+    try:
+        before = await settled(workers, judge)
+        started = time.monotonic()
+        halves = await half_of_the_limit(judge, programs)
+        halves_s = time.monotonic() - started
+        same = await repeated(judge, repetitions)
+        after = await settled(workers, judge)
+    finally:
+        await judge.close()
+    closed = belongings()
+    loops = programs // LOOP_EVERY
+    expected = {("half", "accepted"): programs - loops, ("loop", "timeout"): loops}
+    fine = halves == {key: number for key, number in expected.items() if number}
+    verdicts = {tuple(verdict for verdict, _, _ in one) for one in same}
+    fine = fine and len(same) == 1 and verdicts == {tuple(WAYS.values())} and before == after and bare == closed
+    lines = [
+        f"{workers} programs at once on {len(os.sched_getaffinity(0))} cores, CPU limit {CPU_LIMIT_S} s, "
+        f"load average {os.getloadavg()[0]:.0f}.",
+        "",
+        f"| {programs:,} programs in {halves_s:.0f} s | verdict | number |",
+        "|---|---|---|",
+        *(f"| {kind} | {verdict} | {number:,} |" for (kind, verdict), number in sorted(halves.items())),
+        "",
+        f"{repetitions:,} repetitions of one program with six kinds of ends: {len(same)} different result(s), "
+        f"verdicts {', '.join(next(iter(verdicts)))}.",
+        "",
+        "| left behind | before opening | open, before | open, after | closed |",
+        "|---|---|---|---|---|",
+        *(f"| {name} | {bare[name]} | {before[name]} | {after[name]} | {closed[name]} |" for name in bare),
+    ]
+    return "\n".join(lines), fine
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=10_000)
+    parser.add_argument("--repetitions", type=int, default=1_000)
+    parser.add_argument("--oversubscription", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="also write the report to this Markdown file")
+    options = parser.parse_args()
+    report, fine = asyncio.run(soak(options.programs, options.repetitions, options.oversubscription))
+    report += f"\n\n{'All as it should be.' if fine else 'NOT as it should be.'}"
+    print(report)
+    if options.out:
+        options.out.write_text(f"# The judge under load\n\nWritten by `benchmarks/judge_soak.py`.\n\n{report}\n")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
