@@ -47,6 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = re.search(r"^```json\n(.*?)^```", (REPO / "README.md").read_text(), flags=re.M | re.S)
     assert rows
     (work / "problems.jsonl").write_text(rows[1])
+    for text in TEXTS:  # ```json NAME is a file that the commands below it read
+        for name, content in re.findall(r"^```json (\S+)\n(.*?)^```", text.read_text(), flags=re.M | re.S):
+            (work / name).write_text(content)
     for name in ("recipes", "rlef_plugin"):
         (work / name).symlink_to(REPO / name)
     write_run(work / ".rlef" / "demo" / "run")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlef_plugin.problems.judged import Judged, saving, unsound
@@ -62,7 +63,7 @@ def _table(problems: list[Judged], reasons: Mapping[str, str], total: int) -> Ta
             f"{one.accepted}/{len(one.correct)}",
             f"{one.rejected}/{len(one.incorrect)}",
             f"{len(one.unpassed)}/{one.tests}",
-            one.checker or reasons[one.id],
+            escape(one.checker or reasons[one.id]),
         )
     return table
 
