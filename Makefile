@@ -1,6 +1,7 @@
 # Everything runs in .venv, which `make setup` makes and keeps up to date; each target does that first.
 #
 #   make demo       train a tiny model on this CPU, everything real, in minutes
+#   make learn      see, on this CPU, that a model learns to use feedback: 3 seeds, with plots
 #   make test       all tests that a CPU can run, the end-to-end training among them
 #   make test-unit  the quick ones, without starting the host
 #   make test-all   also the slow ones, and those for a GPU where there is one
@@ -14,7 +15,7 @@ python := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
-.PHONY: setup demo test test-unit test-all lint format lock
+.PHONY: setup demo learn test test-unit test-all lint format lock
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -26,6 +27,9 @@ setup:
 
 demo: setup
 	.venv/bin/rlef demo
+
+learn: setup
+	.venv/bin/rlef learn --seeds 3
 
 test: setup
 	$(python) -m pytest -m "not slow and not gpu"

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import typer
 
-from rlef_plugin.commands import data, evaluation, judge, preview, repair, training, watch
+from rlef_plugin.commands import data, evaluation, judge, learn, preview, repair, training, watch
 from rlef_plugin.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(training.train, training.demo, training.doctor),
+    *(training.train, training.demo, training.doctor, learn.learn),
     *(judge.judge, watch.watch, watch.show),
     *(evaluation.score, evaluation.analyze, evaluation.report, evaluation.mine),
 )

@@ -2,7 +2,7 @@
 
     merge  what to print: sum, product, larger one, or both with one of five marks between: a wrong output tells
     read   how the input is written, on one line, on two or with one of six marks between: an exception tells
-    walk   a short answer of two about a huge number, or all stops of a small one with one of six marks: a timeout tells
+    walk   one of two short answers about a huge number, or a small one's stops with one of six marks: a timeout tells
     list   the same, where the natural program keeps its stops in a list: running out of memory tells
 
 Which of the eight is meant, the truth, is drawn uniformly and never said. So a first program is right in one of eight

@@ -37,7 +37,7 @@ STEPS = 400
 WARM_UP: dict[str, Any] = {"batch": 8, "lr": 4e-3, "seed": 0}
 SIZE = {"hidden": 128, "layers": 2, "max_len": MAX_LEN}
 VOCABULARY = 1024
-RIGHT_SHARE = 0.5  # of attempts in the warm-up: enough to be seen solving, room enough to improve
+RIGHT_SHARE = (0.5,) * TURN_LIMIT  # of attempts in the warm-up: enough to be seen solving, room enough to improve
 
 # What the run's log says, and what that means; in the order in which they come.
 STAGES = (

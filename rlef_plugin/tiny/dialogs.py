@@ -7,7 +7,7 @@ programs, and of what feedback looks like. How often an attempt is right is a pa
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlef_plugin.env import CodeContestsEnv, Dialog, EnvConfig
@@ -67,16 +67,16 @@ def draw(
     encode: Encode,
     rng: random.Random,
     *,
-    right_share: float,
+    right_share: Sequence[float],
     turn_limit: int,
 ) -> Example:
-    """One dialog of up to `turn_limit` attempts; each is right with probability `right_share`."""
+    """One dialog of up to `turn_limit` attempts; attempt t is right with probability `right_share[t]`."""
     problem, end_of_turn = rng.choice(material), dialog.end_of_turn_id
     assert end_of_turn is not None, "the tiny template ends a turn with one token"
     ids = dialog.prompt_tokens(problem.first_message)
     learned = [False] * len(ids)
     for turn in range(turn_limit):
-        right = rng.random() < right_share
+        right = rng.random() < right_share[turn]
         text, feedback = (rng.choice(problem.right), "") if right else rng.choice(problem.wrong)
         written = [*encode(text), end_of_turn]
         ids, learned = ids + written, learned + [True] * len(written)

@@ -4,13 +4,14 @@ The head dimension is 32, the least vLLM's CPU attention takes; weights are save
 """
 
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 BEGIN, HEADER, END_HEADER, END_OF_TURN, PAD = SPECIAL = (
@@ -38,12 +39,17 @@ class Example:
     learned: list[bool]  # len(ids); True on response tokens
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over `texts`; a piece may run over spaces but not over lines, so that idioms become one token."""
+LINES = r"\n|[0-9]|[^\n0-9]+"  # a piece may run over spaces but not over lines, so that idioms become one token
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, *, pieces: str = LINES, longest: int = 24, whole: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over `texts`, within `pieces` and up to `longest` characters; those in `whole` are one token."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\n|[0-9]|[^\n0-9]+"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(pieces), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -52,10 +58,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        max_token_length=24,
+        max_token_length=longest,
         show_progress=False,
     )
-    bpe.train_from_iterator(texts, trainer)
+    ordinary = re.compile("|".join(map(re.escape, sorted(whole, key=len, reverse=True))) or r"(?!)")
+    bpe.train_from_iterator((part for text in texts for part in ordinary.split(text)), trainer)
+    bpe.add_tokens([AddedToken(text, normalized=False) for text in whole])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=BEGIN, eos_token=END_OF_TURN, pad_token=PAD)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

@@ -1,0 +1,28 @@
+"""`rlef learn`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def learn(
+    seeds: Annotated[int, typer.Option(help="How many; one of everything each, counted from --first-seed.")] = 3,
+    first_seed: Annotated[int, typer.Option()] = 0,
+    arms: Annotated[
+        str, typer.Option(help="rlef, summed-kl, token-value, single-turn, no-feedback; or all.")
+    ] = "rlef",
+    work: Annotated[Path, typer.Option(help="Where problems, models and runs are kept.")] = Path(".rlef/micro"),
+    out: Annotated[Path, typer.Option(help="Where results and plots go.")] = Path(".rlef/micro/results"),
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, over recipes/micro.yaml.")] = None,
+) -> None:
+    """Show on a CPU that a model learns to use execution feedback: train, evaluate with real and random feedback."""
+    from rich.console import Console
+
+    from rlef_plugin.micro import learn as micro
+
+    chosen = tuple(micro.ARMS) if arms == "all" else tuple(arms.split(","))
+    learning = micro.Learning(
+        work.absolute(), tuple(range(first_seed, first_seed + seeds)), chosen, tuple(overrides or ())
+    )
+    micro.learn(learning, out, Console())

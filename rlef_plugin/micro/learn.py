@@ -1,0 +1,158 @@
+"""`rlef learn`: does a model learn to use feedback? Train with several seeds, then evaluate on held-out problems.
+
+    seed -> store, warmed-up model (prepare.py) -> `rlef train`, once an arm -> `rlef eval` -> results
+
+Each training and each evaluation is the ordinary command in a process of its own; its output goes to a log beside what
+it makes. What is there already is not made again, so a run that was stopped goes on. An arm is the recipe with one
+design choice replaced; its evaluations use the same held-out problems. A seed is one of everything: problems, initial
+weights, warm-up, the host's `train.seed`.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from rlef_plugin.errors import UsageError
+from rlef_plugin.micro import results
+from rlef_plugin.micro.prepare import TURN_LIMIT, prepare
+
+ARMS: dict[str, tuple[str, ...]] = {
+    "rlef": (),
+    "summed-kl": ("rlef.kl=sum",),
+    "token-value": ("rlef.value=token",),
+    "single-turn": ("rlef.turn_limit=1",),
+    "no-feedback": ("rlef.feedback=none",),
+}
+EVALUATED: dict[str, tuple[tuple[str, float], ...]] = {  # by arm; "start" is the model before training
+    "start": (("public", 1.0), ("random", 1.0)),
+    "rlef": (("public", 1.0), ("random", 1.0), ("none", 1.0), ("public", 0.2)),
+    "no-feedback": (("none", 1.0), ("public", 1.0)),
+}
+PROBLEMS, ROLLOUTS = 256, 3  # of each evaluation; 3 first responses of a problem are an independent sampling of 3
+MAX_LEN, MAX_NEW_TOKENS, FEEDBACK_TOKENS = 512, 40, 160  # tokens, as in recipes/micro.yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One folder of `rlef eval`."""
+
+    seed: int
+    arm: str
+    feedback: str
+    temperature: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-{self.feedback}-T{self.temperature:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What one call is to do."""
+
+    work: Path
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...]
+    overrides: tuple[str, ...]  # of the recipe, for a shorter run
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise UsageError(f"--arms {arm}: choose from {', '.join(ARMS)}")
+
+    def evaluations(self) -> list[Evaluation]:
+        return [
+            Evaluation(seed, arm, feedback, temperature)
+            for seed in self.seeds
+            for arm in ("start", *self.arms)
+            for feedback, temperature in EVALUATED.get(arm, (("public", 1.0),))
+        ]
+
+    def model(self, seed: int, arm: str) -> Path:
+        folder = self.work / f"seed-{seed}"
+        return folder / "made" / "model" if arm == "start" else folder / arm / "model"
+
+    def folder(self, one: Evaluation) -> Path:
+        return self.work / f"seed-{one.seed}" / "evals" / one.name
+
+
+def learn(learning: Learning, out: Path, console: Console) -> None:
+    """Everything, then `out`: results.json, plots, and the report of the evaluations."""
+    started = time.monotonic()
+    for seed in learning.seeds:
+        folder = learning.work / f"seed-{seed}"
+        store, model = _prepare(folder / "made", seed, console)
+        for arm in learning.arms:
+            _train(learning, seed, arm, store, model, console)
+        for one in learning.evaluations():
+            if one.seed == seed:
+                _evaluate(learning, one, store, console)
+    for path in results.write(learning, out):
+        console.print(str(path))
+    console.print(f"total time: {time.monotonic() - started:.0f} s")
+
+
+def recipe() -> Path:
+    """recipes/micro.yaml of the checkout, or its copy in the wheel."""
+    package = Path(__file__).resolve().parents[1]
+    candidates = (package.parent / "recipes" / "micro.yaml", package / "recipes" / "micro.yaml")
+    return next(path for path in candidates if path.is_file())
+
+
+def _prepare(folder: Path, seed: int, console: Console) -> tuple[Path, Path]:
+    started = time.monotonic()
+    with console.status(f"seed {seed}: problems") as status:
+        made = prepare(folder, seed, lambda text: status.update(f"seed {seed}: {text}"))
+    console.print(f"seed {seed}: problems and model: {time.monotonic() - started:.0f} s")
+    return made
+
+
+def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, console: Console) -> None:
+    folder = learning.work / f"seed-{seed}" / arm
+    if (folder / "model" / "config.json").is_file():
+        return console.print(f"seed {seed}, {arm}: trained already, {folder}")
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = [f"actor.model_name_or_path={model}", f"data.prompt_dataset={store}", f"train.seed={seed}"]
+    settings += [f"ckpt.output_dir={folder / 'model'}", f"rlef.run_dir={folder}", *ARMS[arm], *learning.overrides]
+    _run(["train", str(recipe()), *settings], folder / "train.log", f"seed {seed}, {arm}: training", console)
+
+
+def _evaluate(learning: Learning, one: Evaluation, store: Path, console: Console) -> None:
+    """Goes on where it was stopped; complete, it costs nothing but the look."""
+    out = learning.folder(one)
+    if (out / results.DONE).is_file():
+        return
+    model = learning.model(one.seed, one.arm)
+    command = ["eval", "--model", str(model), "--store", str(store), "--out", str(out), "--split", "test"]
+    command += ["--problems", str(PROBLEMS), "--rollouts", str(ROLLOUTS), "--turn-limit", str(TURN_LIMIT)]
+    command += ["--temperature", str(one.temperature), "--top-p", "1.0", "--seed", str(one.seed), "--cpu-host"]
+    command += ["--max-len", str(MAX_LEN), "--max-new-tokens", str(MAX_NEW_TOKENS), "--in-flight", "128"]
+    command += [f"rlef.feedback_tokens={FEEDBACK_TOKENS}", f"rlef.feedback={one.feedback}"]
+    _run(command, out / "eval.log", f"seed {one.seed}: evaluating {one.name}", console)
+    (out / results.DONE).touch()
+
+
+def _run(command: Sequence[str], log: Path, what: str, console: Console) -> None:
+    """One `rlef` command in a process group of its own; Ctrl-C ends all of it."""
+    started = time.monotonic()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output, console.status(f"{what}; its output is in {log}"):
+        full = [sys.executable, "-m", "rlef_plugin", *command]
+        process = subprocess.Popen(full, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)  # the launcher shuts Ray down
+                process.wait(timeout=60)
+    if code != 0:
+        tail = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-20:])
+        raise UsageError(f"{what} ended with exit status {code}; the end of {log} says:\n{tail}")
+    console.print(f"{what}: {time.monotonic() - started:.0f} s")

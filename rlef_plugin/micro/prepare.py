@@ -1,0 +1,163 @@
+"""The micro-world's problem store, and a Llama of less than a million parameters that has just begun to read feedback.
+
+The warm-up's dialogs are those of an episode, through the plugin's own environment: a first program drawn blindly from
+the eight that the statement allows, its feedback, and repairs of which only some are right. The share of right repairs
+is small, so that the start is a model that can do it and mostly does not; without any, PPO finds nothing to reinforce.
+Kept for the next run, and made anew when this code, the seed or the sizes change.
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+import shutil
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlef_plugin.micro.known import KnownPrograms, programs
+from rlef_plugin.micro.tasks import TRUTHS
+from rlef_plugin.micro.world import rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from rlef_plugin.tiny.dialogs import Material
+
+TURN_LIMIT = 3
+SIZES = {"train": 7680, "valid": 256, "test": 512}
+STORE, MODEL, STAMP = "store", "model", "made-from.json"
+PIECES = r"[0-9]+| ?[^\s0-9]+|\s"  # numbers, and words or whole statements of a program
+VOCABULARY = 480
+QUOTED = ("$input", "$expected", "$output", "$trace")  # placeholders whose text stands in a fenced block
+PROMPTS = {  # that the world's episodes show
+    **dict.fromkeys(("first_message", "feedback", "invalid_code"), ()),
+    **dict.fromkeys(("wrong_output", "exception", "timeout", "out_of_memory"), QUOTED),
+}
+FIXED = (  # neither in a prompt nor in a program
+    *("user", "assistant", "```python\n", "\n```"),
+    'Traceback (most recent call last):\n  File "solution.py", line 1, in <module>\n    ',
+    "ValueError: invalid literal for int() with base 10: '",
+    "ValueError: not enough values to unpack (expected 2, got 1)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Of the warm-up; `repairs` is the share of programs after feedback that are right, beyond what guessing gives."""
+
+    steps: int
+    lr: float
+    repairs: float
+
+
+STAGES = (Stage(200, 2e-3, 0.1), Stage(200, 1.5e-3, 0.3))
+BATCH = 32
+SIZE = {"hidden": 128, "layers": 3, "max_len": 512}
+MATERIAL = 1500  # training problems in the dialogs
+
+
+def prepare(work: Path, seed: int, told: Callable[[str], None]) -> tuple[Path, Path]:
+    """(problem store, model folder) of a seed, made where they are missing or out of date."""
+    made_from = {
+        "code": _digest([*Path(__file__).parent.glob("*.py"), *(Path(__file__).parents[1] / "tiny").glob("*.py")]),
+        "seed": seed,
+        "sizes": SIZES,
+        "stages": [asdict(stage) for stage in STAGES],
+    }
+    stamp = work / STAMP
+    if stamp.is_file() and json.loads(stamp.read_text()) == made_from:
+        return work / STORE, work / MODEL
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    make_store(work / STORE, seed)
+    make_model(work / STORE, work / MODEL, seed, told)
+    stamp.write_text(json.dumps(made_from))
+    return work / STORE, work / MODEL
+
+
+def make_store(path: Path, seed: int, sizes: dict[str, int] | None = None) -> None:
+    from rlef_plugin.problems import build_store
+
+    build_store(rows(sizes or SIZES, seed), path)
+
+
+def make_model(store: Path, folder: Path, seed: int, told: Callable[[str], None]) -> None:
+    from rlef_plugin.env import Dialog
+    from rlef_plugin.tiny import dialogs
+    from rlef_plugin.tiny.model import new_llama, save, warm_up
+
+    material = asyncio.run(collect(store, MATERIAL))
+    tokenizer = make_tokenizer(material)
+    dialog, encode = Dialog(tokenizer), cache(lambda text: list(tokenizer.encode(text, add_special_tokens=False)))
+    for name in ("prompt_tokens", "feedback_tokens"):  # the same messages are drawn many times
+        setattr(dialog, name, cache(getattr(dialog, name)))
+    model = new_llama(tokenizer, **SIZE, seed=seed)
+    for number, stage in enumerate(STAGES):
+        guess = 1 / TRUTHS
+        repair = guess + (1 - guess) * stage.repairs
+
+        def draw(rng: random.Random, shares: tuple[float, ...] = (guess, repair, repair)) -> dialogs.Example:
+            return dialogs.draw(material, dialog, encode, rng, right_share=shares, turn_limit=TURN_LIMIT)
+
+        def on_step(step: int, loss: float, stage: Stage = stage, number: int = number) -> None:
+            told(f"warm-up, stage {number + 1} of {len(STAGES)}: step {step} of {stage.steps}, loss {loss:.3f}")
+
+        warm_up(model, draw, steps=stage.steps, batch=BATCH, lr=stage.lr, seed=seed + number, on_step=on_step)
+    save(model, tokenizer, folder)
+
+
+async def collect(store_path: Path, count: int) -> "list[Material]":
+    """Every program of the first training problems, with the feedback it gets."""
+    from rlef_plugin.env import CodeContestsEnv, EnvConfig
+    from rlef_plugin.problems import ProblemStore
+    from rlef_plugin.tiny.dialogs import Material, response
+
+    store, judge = ProblemStore.open(store_path), KnownPrograms()
+    found = []
+    for problem_id in store.ids("train")[:count]:
+        right, wrong, first_message = [], [], ""
+        for solution in store.solutions(problem_id):
+            env = CodeContestsEnv(store, judge, EnvConfig(turn_limit=TURN_LIMIT), lambda text: len(text) // 4)  # type: ignore[arg-type]
+            first_message = await env.reset(problem_id)
+            step = await env.step(response(solution.code))
+            if step.solved != solution.correct:
+                raise RuntimeError(f"{problem_id}: {solution.code!r} should be {solution.correct}")
+            if solution.correct:
+                right.append(response(solution.code))
+            else:
+                wrong.append((response(solution.code), step.observation))
+        found.append(Material(first_message, right, wrong))
+    return found
+
+
+def make_tokenizer(material: "Sequence[Material]") -> "PreTrainedTokenizerFast":
+    """Words and numbers are whole, and so is what prompts, tracebacks and programs always say alike."""
+    from rlef_plugin.tiny.model import train_tokenizer
+
+    texts = [text for one in material for text in (one.first_message, *(feedback for _, feedback in one.wrong))]
+    lines = {line for program in programs() for line in program.split("\n")}
+    return train_tokenizer(texts, VOCABULARY, pieces=PIECES, whole=sorted({*fixed_texts(), *lines, *FIXED}))
+
+
+def fixed_texts() -> set[str]:
+    """The prompts between their placeholders; what is quoted there stands in a fenced block, whose fences go along."""
+    from rlef_plugin.env.templates import load_prompts
+
+    prompts, fixed = load_prompts(), set[str]()
+    for name, quoted in PROMPTS.items():
+        text = string.Template(prompts.texts[name]).safe_substitute(format=prompts.texts["format"])
+        parts = re.split(r"(\$\w+)", text)  # text, placeholder, text, ...
+        for at in range(0, len(parts), 2):
+            before = "\n```" if at and parts[at - 1] in quoted else ""
+            after = "```\n" if at + 1 < len(parts) and parts[at + 1] in quoted else ""
+            fixed.add(before + parts[at] + after)
+    return fixed - {""}
+
+
+def _digest(files: list[Path]) -> str:
+    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in sorted(files))).hexdigest()
