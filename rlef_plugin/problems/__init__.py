@@ -3,9 +3,11 @@
     sources.py   which files there are, here or on the hub
     rows.py      files (.jsonl, .jsonl.gz, .parquet, .yaml) -> raw rows that know their file and number
     formats.py   rows in other layouts -> rows in CodeContests' schema
-    convert.py   raw row in CodeContests' schema -> Problem and Solutions, or the field that is wrong (fields.py)
+    convert.py   raw row in CodeContests' schema -> Problem and Solutions, or the field that is wrong (attributes.py,
+                 fields.py)
     build.py     rows -> store, with an account of every row that was not kept (report.py)
-    writer.py    records -> store on disk, in one step or not at all (layout.py, stream.py); journal.py to go on
+    writer.py    records -> store on disk, in one step or not at all (encode.py, layout.py, stream.py); journal.py to
+                 go on
     store.py     the store: memory-mapped, by problem id; stores.py: several of them as one
     records.py   Problem, TestCase, Solution
     verify.py    a store's own programs, judged; judged.py: what that says; clean.py: a store without what is unsound

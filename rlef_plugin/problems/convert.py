@@ -10,14 +10,21 @@ too, except in the training split, where the paper takes problems with private t
 than Python 3 are counted and left behind. Not here: whether solutions are right, and anything that compares rows.
 """
 
-import ast
-import json
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlef_plugin.problems.attributes import (
+    DIFFICULTIES,
+    SOURCES,
+    checker,
+    file_name,
+    label,
+    memory_limit_mb,
+    metadata,
+    split_of,
+    time_limit_s,
+)
 from rlef_plugin.problems.fields import RowError, kind_of, number, optional_text, records, text
 from rlef_plugin.problems.records import Problem, Solution, TestCase
 
@@ -29,8 +36,6 @@ IGNORED = (  # CodeContests' own that training has no use for
     "cf_contest_id cf_index cf_points cf_rating cf_tags is_description_translated untranslated_description"
 ).split()
 PYTHON3 = 3
-SOURCES = ("", "codechef", "codeforces", "hackerearth", "codejam", "atcoder", "aizu")
-DIFFICULTIES = ("", "easy", "medium", "hard", "harder", "hardest", "external", *"ABCDEFGHIJKLMNOPQRSTUV")
 VERDICTS = {
     "WA": "wrong_output",
     "RE": "exception",
@@ -39,8 +44,6 @@ VERDICTS = {
     "OLE": "output_limit",
     "CE": "invalid_code",
 }
-MIB = 2**20
-_SPLIT = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,15 @@ def convert(row: Mapping[str, Any], *, split: str, name: str, generated_suffice:
         description=text(row.get("description"), "description"),
         public_tests=public,
         private_tests=private + generated,
-        time_limit_s=_time_limit_s(row),
-        memory_limit_mb=_memory_limit_mb(row),
-        input_file=_file_name(row, "input_file"),
-        output_file=_file_name(row, "output_file"),
-        split=_split(row, split),
-        source=_label(row, "source", SOURCES),
-        difficulty=_label(row, "difficulty", DIFFICULTIES),
-        checker=_checker(row),
-        metadata=_metadata(row),
+        time_limit_s=time_limit_s(row),
+        memory_limit_mb=memory_limit_mb(row),
+        input_file=file_name(row, "input_file"),
+        output_file=file_name(row, "output_file"),
+        split=split_of(row, split),
+        source=label(row, "source", SOURCES),
+        difficulty=label(row, "difficulty", DIFFICULTIES),
+        checker=checker(row),
+        metadata=metadata(row),
     )
     _check_use(problem, bool(private), generated_suffice or problem.split != "train")
     return Converted(problem, right + wrong, others + more_others)
@@ -113,78 +116,6 @@ def _solutions(row: Mapping[str, Any], key: str, *, correct: bool) -> tuple[tupl
             verdict = None if correct else _verdict(one.get("verdict"), f"{key}.verdict[{i}]")
             kept.append(Solution(code, correct, verdict))
     return tuple(kept), len(rows) - len(kept)
-
-
-def _time_limit_s(row: Mapping[str, Any]) -> float | None:
-    """CodeContests' duration (an object or absent), or plain seconds; 0 means that none is known."""
-    if row.get("time_limit_s") is not None:
-        return number(row["time_limit_s"], "time_limit_s") or None
-    limit = row.get("time_limit")
-    if isinstance(limit, Mapping):
-        seconds, nanos = (number(limit.get(unit) or 0, f"time_limit.{unit}") for unit in ("seconds", "nanos"))
-        return seconds + nanos / 1e9 or None
-    return None if limit is None else number(limit, "time_limit") or None
-
-
-def _memory_limit_mb(row: Mapping[str, Any]) -> int | None:
-    """Rounded up, so that a program may use every byte it was promised; 0 means that none is known."""
-    if row.get("memory_limit_mb") is not None:
-        return math.ceil(number(row["memory_limit_mb"], "memory_limit_mb")) or None
-    return math.ceil(number(row.get("memory_limit_bytes") or 0, "memory_limit_bytes") / MIB) or None
-
-
-def _file_name(row: Mapping[str, Any], key: str) -> str | None:
-    """A plain name, since the judge makes a file of that name."""
-    name = optional_text(row, key)
-    if name is not None and ("/" in name or "\0" in name or name in (".", "..") or len(name.encode()) > 100):
-        raise RowError(key, f"is {name[:40]!r}, not a plain file name")
-    return name
-
-
-def _split(row: Mapping[str, Any], default: str) -> str:
-    split = optional_text(row, "split") or default
-    if not _SPLIT.fullmatch(split):
-        raise RowError("split", f"is {split[:40]!r}, not a word of letters, digits, dash and underscore")
-    return split
-
-
-def _label(row: Mapping[str, Any], key: str, names: Sequence[str]) -> str:
-    """CodeContests counts its sources and difficulties; other rows may name them."""
-    value = row.get(key)
-    if value is None or isinstance(value, str):
-        return optional_text(row, key) or ""
-    index = int(number(value, key))
-    return names[index] if index < len(names) else str(index)
-
-
-def _checker(row: Mapping[str, Any]) -> str | None:
-    """Parsed only: what it does, it does in a jail."""
-    source = optional_text(row, "checker")
-    if source is None:
-        return None
-    try:
-        names = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise RowError("checker", f"is not Python ({error})") from None
-    if "check" not in names:
-        raise RowError("checker", "defines no function check(input, output, expected)")
-    if row.get("input_file") or row.get("output_file"):
-        raise RowError("checker", "is given with input_file or output_file, which it cannot go with")
-    return source
-
-
-def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An object, or the text of one, since a column of parquet has one type for all rows."""
-    value = row.get("metadata")
-    if value in (None, ""):
-        return {}
-    try:
-        value = json.loads(value) if isinstance(value, str) else value
-        if isinstance(value, Mapping):
-            return dict(json.loads(json.dumps(value, allow_nan=False)))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise RowError("metadata", f"is not JSON ({error})") from None
-    raise RowError("metadata", f"is {kind_of(value)}, not an object")
 
 
 def _verdict(value: Any, field: str) -> str | None:

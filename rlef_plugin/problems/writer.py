@@ -15,7 +15,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rlef_plugin.problems.encode import fingerprint, problem_row, prompt_line, solution_row
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.journal import Journal
 from rlef_plugin.problems.layout import (
@@ -30,14 +30,13 @@ from rlef_plugin.problems.layout import (
     INDEX,
     INDEX_SCHEMA,
     MANIFEST,
-    PLAIN_COLUMNS,
     PROBLEM_SCHEMA,
     PROBLEMS,
     SOLUTION_SCHEMA,
     SOLUTIONS,
     VERSION,
 )
-from rlef_plugin.problems.records import Problem, Solution, TestCase
+from rlef_plugin.problems.records import Problem, Solution
 from rlef_plugin.problems.stream import StreamWriter
 
 BATCH_BYTES = 8 * 2**20  # a batch is closed when it has this much text
@@ -76,13 +75,12 @@ class StoreWriter:
         if max(problems.text_bytes, programs.text_bytes) >= BATCH_BYTES or len(problems.rows) >= BATCH_ROWS:
             self._checkpoint()
         place = {"problems_at": problems.size_bytes, "solutions_at": programs.size_bytes, "row": len(problems.rows)}
-        ordered = sorted(solutions, key=lambda one: not one.correct)
-        problems.add(_problem_row(problem))
-        programs.add({key: [getattr(one, key) for one in ordered] for key in SOLUTION_SCHEMA.names})
+        problems.add(problem_row(problem))
+        programs.add(solution_row(solutions))
         entry = {"id": problem.id, "split": problem.split, "fingerprint": fingerprint(problem)} | place
         self._index.append(entry)
         self._counts["tests"] += len(problem.public_tests) + len(problem.private_tests)
-        self._counts["solutions"] += len(ordered)
+        self._counts["solutions"] += len(solutions)
         self._journal.note({**(note or {}), "entry": entry})
         return str(entry["fingerprint"])
 
@@ -134,7 +132,7 @@ class StoreWriter:
             stream.finish()
         splits = Counter(row["split"] for row in self._index)
         for split in splits:
-            lines = (_prompt_line(row) for row in self._index if row["split"] == split)
+            lines = (prompt_line(row) for row in self._index if row["split"] == split)
             (self._folder / "prompts" / f"{split}.jsonl").write_text("".join(lines))
         files = {INDEX: index.facts()} | {name: stream.facts() for name, stream in self._streams.items()}
         files |= {f"prompts/{split}.jsonl": _facts(self._folder / "prompts" / f"{split}.jsonl") for split in splits}
@@ -164,30 +162,6 @@ class StoreWriter:
         else:
             self._folder.rename(self.out)
         _flush(self.out.parent)
-
-
-def fingerprint(problem: Problem) -> str:
-    """Of all that matters to a program: id, name and split left out, order of the tests kept."""
-    content: dict[str, Any] = {one.name: getattr(problem, one.name) for one in fields(problem)}
-    content |= {"id": "", "name": "", "split": ""}
-    content |= {kind: [(one.input, one.output) for one in content[kind]] for kind in ("public_tests", "private_tests")}
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _problem_row(problem: Problem) -> dict[str, Any]:
-    row = {name: getattr(problem, name) for name in PLAIN_COLUMNS}
-    row["metadata"] = json.dumps(problem.metadata) if problem.metadata else None
-    for kind, tests in (("public", problem.public_tests), ("private", problem.private_tests)):
-        row |= _columns(kind, tests)
-    return row
-
-
-def _columns(kind: str, tests: Sequence[TestCase]) -> dict[str, list[str]]:
-    return {f"{kind}_inputs": [test.input for test in tests], f"{kind}_outputs": [test.output for test in tests]}
-
-
-def _prompt_line(row: dict[str, Any]) -> str:
-    return json.dumps({"prompt": row["id"], "label": row["id"], "datasource": row["split"]}) + "\n"
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
