@@ -56,7 +56,7 @@ def judge_actors(config: JudgeConfig) -> Iterator[None]:
     actors = [actor.options(name=f"{NAME}-{n}", **options).remote(local) for n in range(config.ray_actors)]
     try:
         _await_all(actors, config)
-        logger.info("%d judge actors, %d programs at once", len(actors), config.worker_count)
+        logger.info("judge actors: %d, programs at once: %d", len(actors), config.worker_count)
         yield
     finally:
         _end(actors)
