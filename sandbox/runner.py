@@ -29,9 +29,11 @@ from program import (
     compile_program,
     give_device_names,
     leave,
+    may_act_at_exit,
     prepare,
     run_child,
     start_names,
+    warm_up,
 )
 
 from __main__ import receive
@@ -56,12 +58,12 @@ def receive_message() -> dict:
     return marshal.loads(receive(int.from_bytes(receive(8), "little")))
 
 
-def frame(kind: bytes, numbers: tuple[int, ...] = (), output: bytes = b"", error: bytes = b"") -> bytes:
-    numbers = (*numbers, *(0,) * (7 - len(numbers)), len(output), len(error))
-    return b"".join((kind, *(number.to_bytes(8, "little") for number in numbers), output, error))
+def frame(kind: bytes, output: bytes = b"") -> bytes:
+    """Of no test: numbers that are zero, and a text."""
+    return kind + bytes(56) + len(output).to_bytes(8, "little") + bytes(8) + output
 
 
-def send(data: bytes) -> None:
+def send(data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[posix.write(CONTROL_FD, view) :]
@@ -161,37 +163,32 @@ def empty_scratch(folder: str) -> bool:
         return False
 
 
-def load_input(data: bytes, path: str | None) -> None:
-    posix.lseek(0, 0, SEEK_SET)
+def load_input(data: bytes) -> None:
     posix.ftruncate(0, 0)
-    view = memoryview(data)
-    while view:
-        view = view[posix.write(0, view) :]
+    written = posix.pwrite(0, data, 0)
+    while written < len(data):
+        written += posix.pwrite(0, memoryview(data)[written:], written)
     posix.lseek(0, 0, SEEK_SET)
-    if path:
-        descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
-        posix.write(descriptor, data)
-        posix.close(descriptor)
 
 
-def read_output(descriptor: int, limit: int) -> tuple[int, bytes]:
-    """(size, text): the whole output within its limit, else only its start."""
-    size = posix.lseek(descriptor, 0, SEEK_END)
-    return size, posix.pread(descriptor, size if size <= limit else OVERSIZED_OUTPUT_BYTES, 0) if size else b""
+def make_input_file(data: bytes, path: str) -> None:
+    descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
+    posix.write(descriptor, data)
+    posix.close(descriptor)
 
 
-def read_error() -> tuple[int, bytes]:
-    """(size, text): the end of it."""
-    size = posix.lseek(2, 0, SEEK_END)
-    return size, posix.pread(2, ERROR_BYTES, max(0, size - ERROR_BYTES)) if size else b""
+def read_output(descriptor: int, size: int, limit: int) -> bytes:
+    """The whole output within its limit, else only its start."""
+    return posix.pread(descriptor, size if size <= limit else OVERSIZED_OUTPUT_BYTES, 0)
 
 
 def read_output_file(path: str, limit: int) -> tuple[int, bytes]:
-    """As `read_output`, of a file the program was to write; (0, b"") if it wrote none."""
+    """Size and content of a file the program was to write; (0, b"") if it wrote none."""
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
         try:
-            return read_output(descriptor, limit)
+            size = posix.lseek(descriptor, 0, SEEK_END)
+            return size, read_output(descriptor, size, limit)
         finally:
             posix.close(descriptor)
     except OSError:
@@ -203,54 +200,64 @@ def empty(descriptor: int) -> None:
     posix.lseek(descriptor, 0, SEEK_SET)
 
 
-def run_test(
-    code: "CodeType", task: dict, data: bytes, setup: dict, watch: Watch, names: dict[str, object]
-) -> tuple[bool, bytes]:
-    """One frame: status, CPU us, wall us, peak KiB, output size, error size, flags."""
-    limit, scratch = task["output_bytes"], setup["scratch"]
-    load_input(data, task["input_file"] and f"{scratch}/{task['input_file']}")
-    watch.start()
-    child = posix.fork()
-    if not child:
-        if not setup["jailed"]:
-            posix.setsid()
-        run_child(code, task["source"], names)
-    watch.child = child
-    _, status, usage = posix.wait4(child, 0)
-    watch.child = 0
-    wall_s = time.monotonic() - watch.started
-    cpu_s = usage.ru_utime + usage.ru_stime + sweep(setup["jailed"], child)
-    size, output = read_output(1, limit)
-    if size:
-        empty(1)
-    error_size, error = read_error()
-    if error_size:
-        empty(2)
-    if task["output_file"]:
-        size, output = read_output_file(f"{scratch}/{task['output_file']}", limit)
-    # A tmpfs folder's size counts its entries, so that an ordinary test costs one call here.
-    clean = setup["jailed"] and posix.stat(scratch).st_size == setup["empty_size"]
-    spent = not clean and not empty_scratch(scratch)
-    flags = SPENT * spent | STOPPED * watch.stopped
-    numbers = (status, int(cpu_s * 1e6), int(wall_s * 1e6), usage.ru_maxrss, size, error_size, flags)
-    return spent, frame(b"T", numbers, output, error)
-
-
 def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
+    """Sends a frame a test: status, CPU us, wall us, peak KiB, output size, error size, flags. One function, because
+    each object touched between two forks is on some page that is then copied."""
     names = start_names()
     empty(2)  # the dynamic linker may have complained when nsjail started
-    watch = Watch(task, setup["jailed"])
-    waiting, waiting_bytes, sent_at = [], 0, 0.0
-    started = time.monotonic()
-    for index, size in enumerate(task["input_sizes"], 1):
-        spent, result = run_test(code, task, receive(size), setup, watch, names)
-        waiting.append(result)
-        waiting_bytes += len(result)
+    jailed, scratch, empty_size = setup["jailed"], setup["scratch"], setup["empty_size"]
+    source, limit, sizes, eager = task["source"], task["output_bytes"], task["input_sizes"], task["eager"]
+    acts_at_exit = may_act_at_exit(source)
+    input_file = task["input_file"] and f"{scratch}/{task['input_file']}"
+    output_file = task["output_file"] and f"{scratch}/{task['output_file']}"
+    header = bytearray(b"T" + bytes(72))
+    fields = memoryview(header)[1:].cast("Q")
+    waiting = bytearray()
+    watch = Watch(task, jailed)
+    warm_up()
+    sent_at, started, left = 0.0, time.monotonic(), len(sizes)
+    for size in sizes:
+        data = receive(size)
+        load_input(data)
+        if input_file:
+            make_input_file(data, input_file)
+        watch.start()
+        child = posix.fork()
+        if not child:
+            if not jailed:
+                posix.setsid()
+            run_child(code, source, names, acts_at_exit)
+        watch.child = child
+        _, fields[0], usage = posix.wait4(child, 0)
+        watch.child = 0
         now = time.monotonic()
-        wait_s = max(EAGER_S, EAGER_SHARE * (now - started)) if task["eager"] else LAZY_S
-        if waiting_bytes > FLUSH_BYTES or now - sent_at > wait_s or spent or index == len(task["input_sizes"]):
-            send(b"".join(waiting))
-            waiting, waiting_bytes, sent_at = [], 0, now
+        fields[1] = int((usage.ru_utime + usage.ru_stime + sweep(jailed, child)) * 1e6)
+        fields[2] = int((now - watch.started) * 1e6)
+        fields[3] = usage.ru_maxrss
+        output = error = b""
+        fields[4] = size = posix.lseek(1, 0, SEEK_END)
+        if size:
+            output = read_output(1, size, limit)
+            empty(1)
+        fields[5] = size = posix.lseek(2, 0, SEEK_END)
+        if size:
+            error = posix.pread(2, ERROR_BYTES, max(0, size - ERROR_BYTES))
+            empty(2)
+        if output_file:
+            fields[4], output = read_output_file(output_file, limit)
+        # A tmpfs folder's size counts its entries, so that an ordinary test costs one call here.
+        clean = jailed and posix.stat(scratch).st_size == empty_size
+        spent = not clean and not empty_scratch(scratch)
+        flags = SPENT * spent | STOPPED * watch.stopped
+        fields[6], fields[7], fields[8] = flags, len(output), len(error)
+        waiting += header
+        waiting += output
+        waiting += error
+        left -= 1
+        wait_s = max(EAGER_S, EAGER_SHARE * (now - started)) if eager else LAZY_S
+        if spent or not left or len(waiting) > FLUSH_BYTES or now - sent_at > wait_s:
+            send(waiting)
+            waiting, sent_at = bytearray(), now
         if spent:
             while True:
                 receive(1 << 16)  # until the judge closes the socket, see the end of `main`
