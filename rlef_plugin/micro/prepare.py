@@ -1,9 +1,9 @@
 """The micro-world's problem store, and a Llama of less than a million parameters that has just begun to read feedback.
 
 The warm-up's dialogs are those of an episode, through the plugin's own environment: a first program drawn blindly from
-the eight that the statement allows, its feedback, and repairs. Most of them are right at first, until the model can read
-feedback, and few in the end, so that the start is a model that can do it and mostly does not. With 10 to 30% of right
-repairs throughout, 400 steps left it at chance, and PPO found next to nothing to reinforce.
+the eight that the statement allows, its feedback, and repairs. At first most repairs are right, until the model can
+read feedback, and in the end few, so that the start is a model that can do it and mostly does not. With 10 to 30% of
+right repairs throughout, 400 steps left it at chance, and PPO found next to nothing to reinforce.
 Kept for the next run, and made anew when this code, the seed or the sizes change.
 """
 
