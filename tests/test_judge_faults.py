@@ -156,7 +156,7 @@ FULL_DISK = """
 import asyncio, os, sys
 from judge_helpers import Case
 from rlef_plugin.judge import JudgeConfig, Limits, SandboxError, open_judge
-fill = os.open("/tmp/full", os.O_WRONLY | os.O_CREAT)
+fill = os.open(os.environ["TMPDIR"] + "/full", os.O_WRONLY | os.O_CREAT)
 try:
     while True: os.write(fill, bytes(4096))
 except OSError as error:
@@ -176,12 +176,13 @@ except SandboxError as error:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a small /tmp in a namespace of its own needs root")
-def test_a_full_disk_changes_no_verdict() -> None:
+def test_a_full_disk_changes_no_verdict(tmp_path: Path) -> None:
     """The judge writes nothing to disk; a jail's /tmp is not the machine's."""
-    mount = f'mount -t tmpfs -o size=64k tmpfs /tmp && exec {sys.executable} -c "$0"'
+    full = tmp_path if ROOT.is_relative_to("/tmp") else Path("/tmp")  # not over the checkout itself
+    mount = f'mount -t tmpfs -o size=64k tmpfs {full} && exec {sys.executable} -c "$0"'
     run = subprocess.run(
         ["unshare", "--mount", "sh", "-c", mount, FULL_DISK],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TMPDIR": "/tmp"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TMPDIR": str(full)},
         capture_output=True,
         text=True,
         timeout=BOUND_S,
