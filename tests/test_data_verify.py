@@ -103,6 +103,7 @@ def programs(*codes: str) -> dict[str, list[Any]]:
 
 def rows() -> list[dict[str, Any]]:
     wrong = ("print(0)", "print(4)", "print(", "a = input()\nprint(8 if '5' in a else 3)", "while True: pass")
+    wrong += ("a = input()\nprint(0 if '6' in a else 3)",)
     add = {
         "name": "add",
         "description": "Add.",
@@ -163,7 +164,7 @@ def test_every_program_on_every_test(work: Path) -> None:
     found = results(work)
     # public 3; private 3, 11 (wrong), 11, 0
     assert found["add"]["correct"] == ["00100", "00100", "22222"]
-    assert found["add"]["incorrect"] == ["11110", "11111", "66666", "00111", "33333"]
+    assert found["add"]["incorrect"] == ["11110", "11111", "66666", "00111", "333--", "00111"]
     assert (found["add"]["unpassed_tests"], found["add"]["accepted"], found["add"]["usable"]) == ([2], 0, 2)
     assert (found["files"]["correct"], found["files"]["incorrect"]) == (["000"], ["111"])
     assert (found["loose"]["correct"], found["loose"]["incorrect"]) == (["000", "000"], ["110"])
@@ -180,7 +181,7 @@ def test_the_clean_store(work: Path) -> None:
     store, clean = ProblemStore.open(work / "store"), ProblemStore.open(work / "clean")
     assert clean.ids() == ["add", "files", "loose", "unknown"]
     private = [(test.input, test.output) for test in clean["add"].private_tests]
-    # Without 5 5. Wrong programs fail: 1 2 four, 5 6 all five, 0 0 four.
+    # Without 5 5. Wrong programs fail: 1 2 four, 5 6 five, 0 0 four.
     assert private == [("5 6", "11"), ("1 2", "3"), ("0 0", "0")]
     assert clean["add"].public_tests == store["add"].public_tests
     assert clean.solutions("add") == store.solutions("add")
@@ -196,7 +197,7 @@ def test_the_clean_store(work: Path) -> None:
 @pytest.mark.nsjail
 def test_what_is_said(work: Path) -> None:
     said = (work / "said").read_text()
-    assert "7 correct programs, 42.9% accepted; 12 incorrect ones, 100.0% rejected\n" in said
+    assert "7 correct programs, 42.9% accepted; 14 incorrect ones, 100.0% rejected\n" in said
     assert "6 problems: 2 unsound, 1 unverified" in said
     assert "4 problems written, 1 of them without 1 tests\n1 dropped: its checker is broken\n" in said
     assert max(map(len, said.splitlines())) <= 110  # paths aside
@@ -247,4 +248,4 @@ def test_a_program_that_hangs_is_not_run_to_the_end(tmp_path: Path) -> None:
             await judge.close()
 
     (found,) = asyncio.run(run())
-    assert found.incorrect == ("3" * 8 + "-" * 32,)
+    assert found.incorrect == ("333" + "-" * 37,)

@@ -23,7 +23,7 @@ from rlef_plugin.problems.records import Problem, Solution
 from rlef_plugin.problems.store import ProblemStore
 
 TIMEOUTS = 3
-BATCH = 8  # tests between two looks at the timeouts
+BATCH = 4  # tests between two looks at the timeouts
 AT_ONCE = 8  # problems whose tests are in memory
 
 
@@ -73,8 +73,9 @@ async def _problem(problem: Problem, solutions: Sequence[Solution], judge: Judge
 async def _program(env: FunctionEnv, problem: Problem, code: str) -> str:
     tests = (*problem.public_tests, *problem.private_tests)
     found = ""
-    for first in range(0, len(tests), BATCH):
-        result = await env.run_tests(problem, code, tests[first : first + BATCH], stop=False)
+    while len(found) < len(tests):
+        size = min(BATCH, TIMEOUTS - found.count(TIMEOUT))
+        result = await env.run_tests(problem, code, tests[len(found) : len(found) + size], stop=False)
         if result.verdict is Verdict.INVALID_CODE:
             return str(int(Verdict.INVALID_CODE)) * len(tests)
         found += "".join(str(int(test.verdict)) for test in result.tests)
