@@ -55,16 +55,18 @@ class Case:
     output: str
 
 
-async def half_of_the_limit(judge: Judge, programs: int) -> Counter[tuple[str, str]]:
-    """How many of each (what it is, verdict)."""
+async def half_of_the_limit(judge: Judge, programs: int, tests: int) -> Counter[tuple[str, str]]:
+    """How many tests of each (what the program is, verdict)."""
     limits = Limits(cpu_s=CPU_LIMIT_S, memory_mb=256)
 
-    async def one(number: int) -> tuple[str, str]:
+    async def one(number: int) -> list[tuple[str, str]]:
         loops = number % LOOP_EVERY == LOOP_EVERY - 1
-        result = await judge.judge(LOOP if loops else HALF, [Case(f"{number}", f"{number + 1}")], limits)
-        return "loop" if loops else "half", result.verdict.label
+        cases = [Case(f"{number + i}", f"{number + i + 1}") for i in range(1 if loops else tests)]
+        result = await judge.judge(LOOP if loops else HALF, cases, limits)
+        return [("loop" if loops else "half", test.verdict.label) for test in result.tests]
 
-    return Counter(await asyncio.gather(*map(one, range(programs))))
+    answers = await asyncio.gather(*map(one, range(programs)))
+    return Counter(answer for program in answers for answer in program)
 
 
 async def repeated(judge: Judge, repetitions: int) -> Counter[tuple]:
@@ -87,7 +89,7 @@ def belongings() -> dict[str, int]:
         "processes": len(family),
         "zombies": sum(state == "Z" for state in family.values()),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
-        "cgroups": sum(1 for _ in Path("/sys/fs/cgroup").rglob("cgroup.procs")),
+        "cgroups of jails": sum(1 for _ in Path("/sys/fs/cgroup").rglob("NSJAIL*")),
         "descriptors of the caller": len(os.listdir("/proc/self/fd")),
         "descriptors of its children": sum(open_descriptors(pid) for pid in family),
         "files of jails": sum(1 for folder in folders for path in folder.iterdir() if path.name.startswith("rlef-")),
@@ -131,7 +133,7 @@ async def settled(workers: int, judge: Judge) -> dict[str, int]:
     return {name: min(look[name] for look in looks) for name in looks[0]}
 
 
-async def soak(programs: int, repetitions: int, oversubscription: int) -> tuple[str, bool]:
+async def soak(programs: int, tests: int, repetitions: int, oversubscription: int) -> tuple[str, bool]:
     """The report, and whether all is as it should be."""
     workers = oversubscription * len(os.sched_getaffinity(0))
     bare = belongings()
@@ -139,7 +141,7 @@ async def soak(programs: int, repetitions: int, oversubscription: int) -> tuple[
     try:
         before = await settled(workers, judge)
         started = time.monotonic()
-        halves = await half_of_the_limit(judge, programs)
+        halves = await half_of_the_limit(judge, programs, tests)
         halves_s = time.monotonic() - started
         same = await repeated(judge, repetitions)
         after = await settled(workers, judge)
@@ -147,7 +149,7 @@ async def soak(programs: int, repetitions: int, oversubscription: int) -> tuple[
         await judge.close()
     closed = belongings()
     loops = programs // LOOP_EVERY
-    expected = {("half", "accepted"): programs - loops, ("loop", "timeout"): loops}
+    expected = {("half", "accepted"): (programs - loops) * tests, ("loop", "timeout"): loops}
     fine = halves == {key: number for key, number in expected.items() if number}
     verdicts = {tuple(verdict for verdict, _, _ in one) for one in same}
     fine = fine and len(same) == 1 and verdicts == {tuple(WAYS.values())} and before == after and bare == closed
@@ -155,7 +157,7 @@ async def soak(programs: int, repetitions: int, oversubscription: int) -> tuple[
         f"{workers} programs at once on {len(os.sched_getaffinity(0))} cores, CPU limit {CPU_LIMIT_S} s, "
         f"load average {os.getloadavg()[0]:.0f}.",
         "",
-        f"| {programs:,} programs in {halves_s:.0f} s | verdict | number |",
+        f"| {programs:,} programs in {halves_s:.0f} s | verdict | tests |",
         "|---|---|---|",
         *(f"| {kind} | {verdict} | {number:,} |" for (kind, verdict), number in sorted(halves.items())),
         "",
@@ -172,11 +174,12 @@ async def soak(programs: int, repetitions: int, oversubscription: int) -> tuple[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=10_000)
+    parser.add_argument("--tests", type=int, default=1, help="of each program that does not loop")
     parser.add_argument("--repetitions", type=int, default=1_000)
     parser.add_argument("--oversubscription", type=int, default=8)
     parser.add_argument("--out", type=Path, help="also write the report to this Markdown file")
     options = parser.parse_args()
-    report, fine = asyncio.run(soak(options.programs, options.repetitions, options.oversubscription))
+    report, fine = asyncio.run(soak(options.programs, options.tests, options.repetitions, options.oversubscription))
     report += f"\n\n{'All as it should be.' if fine else 'NOT as it should be.'}"
     print(report)
     if options.out:

@@ -18,7 +18,7 @@ ROUNDS = 3
 
 
 def test_no_false_timeout_no_missed_loop_no_difference_and_nothing_left() -> None:
-    report, fine = asyncio.run(soak(programs=400, repetitions=40, oversubscription=OVERSUBSCRIPTION))
+    report, fine = asyncio.run(soak(programs=200, tests=2, repetitions=40, oversubscription=OVERSUBSCRIPTION))
     assert fine, report
 
 
