@@ -474,3 +474,13 @@ def test_large_values_are_compared_beside_the_event_loop(monkeypatch):
     monkeypatch.setattr(call_runs, "_verdict", slow)
     assert asyncio.run(judged()).accepted
     assert events == ["compared"] and loop_went_on.is_set()
+
+
+@pytest.mark.nsjail
+def test_each_call_of_a_method_has_an_object_of_its_own(judge):
+    counting = CountingJudge(judge.judge)
+    code = "class Solution:\n    def f(self, x):\n        self.x = getattr(self, 'x', 0) + x\n        return self.x"
+    tests = [TestCase(dump([x]), dump(x)) for x in range(5)]
+    running = run_calls(counting, Call("f", "Solution"), code, tests, Limits(), stop=True)
+    assert judge.loop.run_until_complete(running).accepted
+    assert counting.processes == [1]  # the batch is right, so nothing is run again alone
