@@ -156,6 +156,6 @@ def _progress() -> Iterator["Progress"]:
             return Text(f"{task.finished_speed or task.speed or 0:,.1f}/s")
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), Left(), TextColumn("left"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), Left())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield progress
