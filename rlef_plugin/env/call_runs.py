@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlef_plugin.judge import Judge
 
 BATCH = 64
-GROWTH = 4  # a jail gets 1 batch, then the next 4, then 16, so that a wrong program does not run them all
+GROWTH = 4  # a jail gets 1 batch, then the next 4, then 16 (of tests alone the same): a wrong program runs few
 LARGE_BYTES = 1 << 16  # outputs from here on are compared in a thread
 MAX_OUTPUT_BYTES = 8 * 2**20  # of what a program prints, values included
 MARK = b"\x1e"  # begins the line of a value
@@ -37,17 +37,11 @@ async def run_calls(
     """
     program = program_text(code, call)
     limits = replace(limits, output_bytes=min(limits.output_bytes, MAX_OUTPUT_BYTES))
-    results: list[TestResult] = []
-    together = stop
+    # What fails in a batch only has a state, and what is slow in one is slow in the next: no second round of batches.
+    results = await _accepted_in_batches(judge, call, program, tests, limits) if stop else []
+    size = 1 if stop else len(tests)
     while len(results) < len(tests):
-        count = BATCH if stop else len(tests)
-        if together:
-            accepted, clean = await _accepted_in_batches(judge, call, program, tests, limits)
-            results, together = accepted, False  # one that fails in a batch only has a state: no batches for it
-            count = 1 if clean else BATCH
-        alone = tests[len(results) : len(results) + count]
-        if not alone:
-            break
+        alone = tests[len(results) : len(results) + size]
         ran = await judge.run(program, [batch([test.input]) for test in alone], limits, stop_at_failure=stop)
         if ran.verdict == Verdict.INVALID_CODE:
             return ran
@@ -57,6 +51,7 @@ async def run_calls(
             results += judged[: failed + 1]
             break
         results += judged
+        size = min(size * GROWTH, BATCH)
     first = next((one.verdict for one in results if one.verdict != Verdict.ACCEPTED), Verdict.ACCEPTED)
     return ProgramResult(first, tuple(results))
 
@@ -73,8 +68,8 @@ def values_of(ran: TestResult) -> list[bytes]:
 
 async def _accepted_in_batches(
     judge: Judge, call: Call, program: str, tests: Sequence[TestCase], limits: Limits
-) -> tuple[list[TestResult], bool]:
-    """Results of the first tests, up to one that does not pass; and whether its batch ended cleanly."""
+) -> list[TestResult]:
+    """Results of the first tests, up to one that does not pass."""
     accepted: list[TestResult] = []
     batches = 1
     while len(accepted) < len(tests):
@@ -87,11 +82,11 @@ async def _accepted_in_batches(
             alike = replace(one, cpu_s=one.cpu_s / len(part), wall_s=one.wall_s / len(part), stdout=b"", error="")
             accepted += [alike] * passed
             if passed < len(part):
-                return accepted, one.verdict == Verdict.ACCEPTED
+                return accepted
         if not ran.tests:  # it does not compile
-            return accepted, False
+            return accepted
         batches *= GROWTH
-    return accepted, True
+    return accepted
 
 
 def _passed(call: Call, tests: Sequence[TestCase], ran: TestResult) -> int:
