@@ -212,7 +212,7 @@ def judge():
 def calls(judge: SyncJudge, code: str, *tests: tuple[object, object], call: Call = F, **options) -> ProgramResult:
     cases = [TestCase(dump([given]), dump(expected)) for given, expected in tests]
     options = {"stop": False} | options
-    return judge.loop.run_until_complete(run_calls(judge.judge, call, code, cases, Limits(cpu_s=2), **options))
+    return judge.loop.run_until_complete(run_calls(judge.judge, call, code, cases, Limits(cpu_s=0.5), **options))
 
 
 def verdicts(result: ProgramResult) -> list[str]:
