@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
-    """The problem store and the warmed-up model of the end-to-end tests; half a minute to make."""
+    """The problem store and the warmed-up model of the end-to-end tests; half a minute to make.
+
+    RLEF_TEST_TINY names a folder that keeps them for the next session; made anew there when the code they are made by
+    changes.
+    """
     from cpu_training import make_tiny
 
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+    kept = os.environ.get("RLEF_TEST_TINY")
+    return make_tiny(Path(kept) if kept else tmp_path_factory.mktemp("tiny"))

@@ -59,6 +59,7 @@ def canary_row() -> dict[str, Any]:
 
 
 def make_tiny(work: Path) -> Tiny:
+    work.mkdir(parents=True, exist_ok=True)
     rows = work / "rows.jsonl"
     examples = [dict(row) for row in read_rows(EXAMPLES)]
     spare = next(row for row in examples if row["split"] == "train")  # 27 stay: three steps of 9, none left out
