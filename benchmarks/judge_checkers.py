@@ -32,7 +32,7 @@ class Ours:
     def __init__(self, isolation: str = "test", workers: int = 1) -> None:
         self.name = "this judge" if isolation == "test" else f"this judge, isolation={isolation}"
         self.loop = asyncio.new_event_loop()
-        self.judge = self.loop.run_until_complete(open_judge(JudgeConfig(workers=workers)))
+        self.judge = self.loop.run_until_complete(open_judge(JudgeConfig(workers=workers, isolation=isolation)))
 
     def verdicts(self, sources: Sequence[str], tests: Sequence[TestCase], limit_s: float) -> list[Verdict]:
         """Of programs judged at the same time."""
@@ -100,13 +100,15 @@ class OneProcessATest:
 class InProcess:
     """`prime_code.py` here, or verl's own files where `--prime-code` names their folder."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, as_verl_does: bool = False) -> None:
         self.name = "verl's own prime_code" if folder else "prime_code-style, no isolation"
-        self.module: ModuleType = load_package(folder) if folder else prime_code
+        self.check = load_package(folder).check_correctness if folder else prime_code.check_correctness
+        if as_verl_does:
+            self.name, self.check = "the same, failures run again as verl does", prime_code.check_as_verl_does
 
     def accepts(self, source: str, tests: Sequence[TestCase], limit_s: float) -> bool:
         pairs = {"inputs": [test.input for test in tests], "outputs": [test.output for test in tests]}
-        results, _ = self.module.check_correctness(pairs, source, timeout=max(1, round(limit_s)), debug=False)
+        results, _ = self.check(pairs, source, timeout=max(1, round(limit_s)), debug=False)
         return all(result is True for result in results)
 
     def settle(self) -> None:

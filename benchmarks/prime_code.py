@@ -52,6 +52,16 @@ def check_correctness(pairs: dict, program: str, timeout: int = 10, debug: bool 
     return (list(results)[0] if results else [-1] * len(pairs["inputs"])), notes
 
 
+def check_as_verl_does(pairs: dict, program: str, timeout: int = 10, debug: bool = False) -> tuple[list, Any]:
+    """`compute_score(continuous=True)`, verl's default: a program that fails is run again, test by test, the first ten
+    of them, each with a manager and a process of its own."""
+    results, notes = check_correctness(pairs, program, timeout, debug)
+    if not all(result is True for result in results):
+        for given, wanted in list(zip(pairs["inputs"], pairs["outputs"], strict=True))[:10]:
+            check_correctness({"inputs": [given], "outputs": [wanted]}, program, timeout, debug)
+    return results, notes
+
+
 def run_child(pairs: dict, program: str, results: list, notes: list, timeout: int) -> None:
     with open(os.devnull, "w") as nowhere:
         sys.stdout = sys.stderr = nowhere
@@ -119,12 +129,12 @@ def as_function(program: str) -> str:
 
 def call(function: Any, given: str) -> None:
     lines = iter(given.split("\n"))
-    with (
-        patch("builtins.open", mock_open(read_data=given)),
-        patch("sys.stdin", StringIO(given)),
-        patch("sys.stdin.readline", lambda *_: next(lines)),
-        patch("sys.stdin.readlines", lambda *_: given.split("\n")),
+    with (  # in this order, as in the original: the first three patch the stdin that the fourth replaces
         patch("sys.stdin.read", lambda *_: given),
+        patch("sys.stdin.readlines", lambda *_: given.split("\n")),
+        patch("sys.stdin.readline", lambda *_: next(lines)),
+        patch("sys.stdin", StringIO(given)),
+        patch("builtins.open", mock_open(read_data=given)),
     ):
         try:
             function()
@@ -150,4 +160,4 @@ def loosely_equal(lines: list[str], wanted: str) -> bool:
             return True
     except ValueError:
         pass
-    return [set(line.split()) for line in filled if line.split()] == [set(line.split()) for line in expected]
+    return False

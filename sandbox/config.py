@@ -36,7 +36,7 @@ ADDRESS_SPACE_SLACK = 512 * 2**20  # virtual memory a program may reserve beyond
 
 # What `python -c` executes as process 1: it receives the runner's modules, compiled, from the judge, so that nothing
 # of the judge needs to be a file in the jail and nothing but the program is compiled there.
-RUNNER_MODULES = ("program", "runner")
+RUNNER_MODULES = ("streams", "program", "watch", "shared", "runner")
 BOOT = f"""
 import marshal, posix, sys
 def receive(size):

@@ -12,16 +12,16 @@ import gc
 import posix
 import sys
 
+from streams import CONTROL_FD, ERROR_BYTES
+
 TYPE_CHECKING = False  # type checkers take it as true; in a jail, importing `typing` would cost time
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
     from typing import NoReturn, TextIO
 
-CONTROL_FD = 3
 STATUS_NO_MEMORY = 64  # a child whose program dies of MemoryError kills itself with this real-time signal
 STATUS_FLUSH_FAILED = 120  # as CPython itself exits when standard output cannot be flushed at the end
-ERROR_BYTES = 16384  # of standard error, its end
 NAME = "solution.py"
 FRAMES = 8  # of a traceback that are shown at either end
 EXITING_OBJECTS = (b"open(", b"Wrapper", b"FileIO", b"Buffered", b"__del__")

@@ -42,6 +42,7 @@ FLAGS = {
     "rlef.judge.ray_actors": "8",
     "rlef.judge.ray_cpus": "2",
     "rlef.judge.ray_resource": "judge_node",
+    "rlef.judge.isolation": "program",
 }
 ALL_CHANGED = RlefConfig(
     env="pkg.Env",
@@ -54,7 +55,7 @@ ALL_CHANGED = RlefConfig(
     run_dir="/runs/a b",
     cpu_host=True,
     episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts", "random", 7, "fraction", "sft.jsonl"),
-    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node"),
+    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node", "program"),
 )
 
 

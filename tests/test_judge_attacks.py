@@ -135,7 +135,7 @@ print(input())"""
 
 
 def test_runner_survives_a_flood_of_its_own_alarm_signal(judge: SyncJudge) -> None:
-    """`Watch.ring` in `sandbox/runner.py` neither runs inside itself nor loses its timer."""
+    """`Watch.ring` in `sandbox/watch.py` neither runs inside itself nor loses its timer."""
     source = """
 import os, signal, time
 while time.process_time() < 0.4:
@@ -334,7 +334,7 @@ print(seen == {mine} or seen)"""
         assert result.accepted, result
 
 
-@defence(("sandbox/runner.py", "posix.ftruncate(0, 0)", "pass"))
+@defence(("sandbox/streams.py", "posix.ftruncate(0, 0)", "pass"))
 def test_standard_input_written_over_by_a_program_is_whole_in_the_next_test(judge: SyncJudge) -> None:
     source = """
 import fcntl, os
@@ -351,7 +351,7 @@ print(text)"""
     assert judge(check, [("123456", "b'123456'"), ("1", "b'1'")]).accepted
 
 
-@defence(("sandbox/runner.py", "posix.ftruncate(descriptor, 0)", "pass"))
+@defence(("sandbox/streams.py", "posix.ftruncate(descriptor, 0)", "pass"))
 def test_output_and_error_of_a_test_are_not_in_the_next(judge: SyncJudge) -> None:
     source = "import sys\nprint(input())\nprint('said by', input(), file=sys.stderr)"
     long, short = judge.run(source, ["111111111\n1", "2\n2"])
@@ -407,7 +407,7 @@ print(sealed)"""
 
 @defence(
     (
-        "sandbox/runner.py",
+        "sandbox/streams.py",
         "posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK",
         "posix.O_RDONLY",
     ),
@@ -494,10 +494,10 @@ print(n)"""
 
 
 @defence(
-    ("sandbox/runner.py", "posix.kill(-1, _signal.SIGKILL) if jailed else None", "break"),
+    ("sandbox/watch.py", "posix.kill(-1, _signal.SIGKILL) if jailed else None", "break"),
 )
 def test_children_that_outlive_a_test_are_killed(judge: SyncJudge) -> None:
-    """The defence is `sweep` in `sandbox/runner.py`. Sleeping, spinning, and detached by setsid and a double fork."""
+    """The defence is `sweep` in `sandbox/watch.py`. Sleeping, spinning, and detached by setsid and a double fork."""
     source = """
 import os, time
 n = int(input())
@@ -560,7 +560,7 @@ print(n)"""
 
 @defence(
     (
-        "sandbox/runner.py",
+        "sandbox/watch.py",
         "used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))",
         "used = cpu_seconds(self.child)",
     ),
@@ -652,7 +652,7 @@ print("done")"""
 
 
 @defence(
-    ("sandbox/runner.py", "elapsed > self.wall_s or", ""),
+    ("sandbox/watch.py", "elapsed > self.wall_s or", ""),
 )
 def test_sleeping_ends_at_the_wall_limit(judge: SyncJudge) -> None:
     (test,) = judge.run("import time\ntime.sleep(1000)", limits=Limits(cpu_s=0.01))

@@ -6,17 +6,21 @@ Runs in the server. Inputs go to the jail, expected outputs stay here. Whose fau
 - garbled, silent or crashed after it got the program: a second try, then the program's: EXCEPTION for that test
   (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left.
 A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more.
-A jail whose processes together take too much memory is ended by the server's watch: OUT_OF_MEMORY for that test."""
+A jail whose processes together take too much memory is ended by the server's watch: OUT_OF_MEMORY for that test.
+
+With `isolation="program"` one process first runs all tests (`sandbox/shared.py`); what it does not pass is run again,
+each test in a process of its own, and only that is a result other than ACCEPTED."""
 
 import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rlef_plugin.judge.compare import outputs_match
 from rlef_plugin.judge.jail import sandbox_config
 from rlef_plugin.judge.process import JailProcess
+from rlef_plugin.judge.procfs import inherit_code
 from rlef_plugin.judge.verdicts import (
     Limits,
     Measurement,
@@ -36,6 +40,9 @@ COMPILE_S = 30.0  # wall seconds; an honest program needs milliseconds
 SILENCE_S = 20.0  # wall seconds a runner may be late beyond a test's own wall limit
 SPENT, STOPPED = 1, 2  # flags of a test, as in sandbox/runner.py
 JAIL_OVERHEAD_BYTES = 64 * 2**20  # of memory, for nsjail and the runner
+INHERIT_TESTS = 8  # from so many on, saving page faults in each is worth what it costs once
+SHARED_TESTS, SHARED_GROWTH = 8, 8  # of one process where a failure ends it, and how many times more in the next one
+SHARED_SLACK_S = 0.02  # CPU seconds a shared process may use between its tests
 LARGE_BYTES = 1 << 20  # outputs from here on are compared in a thread, so that other jails are still served
 
 
@@ -52,6 +59,8 @@ class Job:
     output_file: str | None = None
     compiled: bool = False
     run_again: int = -1  # the test that was
+    isolation: str = "test"
+    accepted: dict[int, TestResult] = field(default_factory=dict)  # of tests not in `done` yet, by a shared process
     done: list[TestResult] = field(default_factory=list)
 
     @property
@@ -71,7 +80,7 @@ class NotCompilable(Exception):
 
 
 class RunAgain(Exception):
-    """A test whose end may not be the program's doing is run once more, in a fresh jail."""
+    """What may not be a test's own doing: it is run once more, in a fresh jail."""
 
 
 @dataclass(slots=True)
@@ -133,28 +142,35 @@ async def _was_killed(jail: JailProcess, error: Exception) -> bool:
 
 
 async def _drive(jail: JailProcess, job: Job) -> None:
-    """Sends the tests that are left, all at once, and takes their results until the last, a stop, or a spent jail."""
-    now = asyncio.get_running_loop().time
-    first = len(job.done)
-    inputs = job.inputs[first:]
-    jail.deadline = now() + COMPILE_S
+    """Has the tests run that are left, and takes their results until the last, a stop, or a spent jail."""
+    jail.deadline = asyncio.get_running_loop().time() + COMPILE_S
     jail.memory_limit_bytes = job.limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
-    jail.writer.write(pack(_task(job, inputs)))
+    shared = job.isolation == "program" and not job.compiled  # once: a later jail is here because that went wrong
+    _take_accepted(job)
+    first = _left(job)[: SHARED_TESTS if job.stop_at_failure else None] if shared else _left(job)
+    jail.writer.write(pack(_task(job) | _batch(job, first, shared)))
     compiled = await read_frame(jail.reader, 0)
     if compiled.kind == b"I":
         raise NotCompilable(compiled.output.decode("utf-8", "replace"))
     if compiled.kind != b"C":
         raise GarbledFrame(f"kind {compiled.kind!r} instead of a compiler's answer")
     job.compiled = True
-    # Only now, as a runner that left with unread inputs would cost us what it said last. Empty buffers would make
-    # asyncio write once more, to a runner that may have left after its last test.
-    waiting = [data for data in inputs if data]
-    if waiting:
-        jail.writer.writelines(waiting)
-    for index in range(first, len(job.inputs)):
-        jail.test_started = now()
-        jail.deadline = jail.test_started + job.limits.wall_s + SILENCE_S
-        frame = await read_frame(jail.reader, job.limits.output_bytes)
+    if len(first) >= INHERIT_TESTS and not shared:
+        inherit_code(jail.pid)
+    # Only now, as a runner that left with unread inputs would cost us what it said last.
+    _send_inputs(jail, job, first)
+    if shared:
+        try:
+            await _drive_shared(jail, job, first)
+        except (MemoryError, EOFError, OSError, GarbledFrame, TimeoutError) as error:
+            raise RunAgain from error  # of no test in particular
+        if not _left(job):
+            return _take_accepted(job)
+        jail.writer.write(pack(_batch(job, _left(job), shared=False)))
+        _send_inputs(jail, job, _left(job))
+    for index in _left(job):
+        _take_accepted(job)
+        frame = await _next_result(jail, job)
         if frame.kind != b"T":
             raise GarbledFrame(f"kind {frame.kind!r} instead of a test's result")
         result = await _judge_test(frame, job, index)
@@ -165,9 +181,69 @@ async def _drive(jail: JailProcess, job: Job) -> None:
         job.done.append(result)
         if job.finished or frame.numbers[6] & SPENT:
             return
+    _take_accepted(job)
 
 
-def _task(job: Job, inputs: list[bytes]) -> dict[str, object]:
+async def _drive_shared(jail: JailProcess, job: Job, batch: list[int]) -> None:
+    """Runs all tests in one process, in batches that grow if a failure is to end it, and keeps what is accepted."""
+    growth = SHARED_TESTS
+    while True:
+        found: dict[int, TestResult] = {}
+        used_s = 0.0
+        for index in [*batch, -1]:
+            frame = await _next_result(jail, job)
+            if frame.kind != b"T" or index < 0:
+                break
+            result = await _judge_test(frame, job, index)
+            used_s += result.cpu_s
+            found[index] = result
+        if frame.kind != b"S":
+            raise GarbledFrame(f"kind {frame.kind!r} instead of the end of a shared process")
+        _, cpu_us, _, peak_kib, *_ = frame.numbers
+        within = cpu_us / 1e6 < 1.1 * used_s + SHARED_SLACK_S and peak_kib / 1024 <= job.limits.memory_mb
+        accepted = {
+            index: replace(result, peak_memory_mb=peak_kib / 1024)
+            for index, result in found.items()
+            if result.verdict is Verdict.ACCEPTED and within
+        }
+        job.accepted |= accepted
+        left = _left(job)
+        growth *= SHARED_GROWTH
+        if len(accepted) < len(batch) or not left:
+            return
+        batch = left[:growth]
+        jail.writer.write(pack(_batch(job, batch, shared=True)))
+        _send_inputs(jail, job, batch)
+
+
+async def _next_result(jail: JailProcess, job: Job) -> Frame:
+    jail.test_started = asyncio.get_running_loop().time()
+    jail.deadline = jail.test_started + job.limits.wall_s + SILENCE_S
+    return await read_frame(jail.reader, job.limits.output_bytes)
+
+
+def _left(job: Job) -> list[int]:
+    """The tests that still have to be run."""
+    return [index for index in range(len(job.done), len(job.inputs)) if index not in job.accepted]
+
+
+def _take_accepted(job: Job) -> None:
+    while (result := job.accepted.pop(len(job.done), None)) is not None:
+        job.done.append(result)
+
+
+def _send_inputs(jail: JailProcess, job: Job, tests: list[int]) -> None:
+    """Empty buffers would make asyncio write once more, to a runner that may have left after its last test."""
+    waiting = [job.inputs[index] for index in tests if job.inputs[index]]
+    if waiting:
+        jail.writer.writelines(waiting)
+
+
+def _batch(job: Job, tests: list[int], shared: bool) -> dict[str, object]:
+    return {"input_sizes": [len(job.inputs[index]) for index in tests], "shared": shared, "more": shared}
+
+
+def _task(job: Job) -> dict[str, object]:
     limits = job.limits
     return {
         "source": job.source,
@@ -176,7 +252,7 @@ def _task(job: Job, inputs: list[bytes]) -> dict[str, object]:
         "memory_bytes": limits.memory_mb * 2**20 + sandbox_config()["ADDRESS_SPACE_SLACK"],
         "output_bytes": limits.output_bytes,
         "eager": job.stop_at_failure,
-        "input_sizes": [len(data) for data in inputs],
+        "largest_input": max(map(len, job.inputs), default=0),
         "input_file": job.input_file,
         "output_file": job.output_file,
     }
@@ -194,7 +270,9 @@ async def _judge_test(frame: Frame, job: Job, index: int) -> TestResult:
     if verdict is Verdict.EXCEPTION and not error.strip():
         error = describe_exit(status)
     stdout = frame.output[: job.kept_stdout_bytes]
-    return TestResult(verdict, measured.cpu_s, measured.wall_s, measured.peak_memory_mb, stdout, error)
+    return TestResult(
+        verdict, measured.cpu_s, measured.wall_s, measured.peak_memory_mb, stdout, error, stdout_bytes=output_bytes
+    )
 
 
 async def _compare(output: bytes, expected: bytes) -> Verdict:

@@ -99,6 +99,7 @@ class LocalJudge:
             "inputs": [_encode(text) for text in inputs],
             "limits": (limits.cpu_s, limits.memory_mb, limits.output_bytes),
             "strict_exit": self._config.strict_exit,
+            "isolation": self._config.isolation,
             "kept_stdout_bytes": self._config.kept_stdout_bytes,
         }
 

@@ -150,7 +150,8 @@ class Server:
 
 def test_fields(test: TestResult) -> tuple:
     """Of plain types, in the order of `TestResult`."""
-    return int(test.verdict), test.cpu_s, test.wall_s, test.peak_memory_mb, test.stdout, test.error
+    numbers = (int(test.verdict), test.cpu_s, test.wall_s, test.peak_memory_mb)
+    return *numbers, test.stdout, test.error, test.stdout_bytes
 
 
 def compile_runner(folder: str, modules: list[str]) -> bytes:

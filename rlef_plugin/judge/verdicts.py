@@ -62,8 +62,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test. `stdout` is at most the first `JudgeConfig.kept_stdout_bytes`; `error` the end of standard error, or
-    the program's own traceback without any path of this machine."""
+    """One test. `stdout` is at most the first `JudgeConfig.kept_stdout_bytes` of `stdout_bytes`; `error` the end of
+    standard error, or the program's own traceback without any path of this machine."""
 
     __test__ = False
 
@@ -73,6 +73,12 @@ class TestResult:
     peak_memory_mb: float
     stdout: bytes
     error: str
+    stdout_bytes: int = 0  # of the whole output; 0 if nothing measured it
+
+    @property
+    def cut(self) -> bool:
+        """Whether `stdout` is only the start of the output."""
+        return self.stdout_bytes > len(self.stdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,15 @@ class JudgeConfig:
     ray_actors: int = 1  # with backend "ray": judges in all; `workers` is of each, 0 = `ray_cpus`
     ray_cpus: int = 1  # cores that each of them takes from Ray
     ray_resource: str = ""  # custom resource of judge nodes, of which each takes one unit; "" = any node
+    isolation: str = "test"  # "test": a process a test; "program": one for all, and for each failure one of its own
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) or more.")
         if self.backend not in ("local", "ray"):
             raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
+        if self.isolation not in ("test", "program"):
+            raise ValueError(f"JudgeConfig.isolation is {self.isolation!r}, but must be 'test' or 'program'.")
         for name in ("ray_actors", "ray_cpus"):
             if getattr(self, name) < 1:
                 raise ValueError(f"JudgeConfig.{name} is {getattr(self, name)}, but must be 1 or more.")

@@ -1,0 +1,85 @@
+"""The clocks of a running test, and what ends it and all that it started.
+
+Runs in process 1 of a jail, which nothing inside can kill. Not promised: CPU time of processes whose numbers lie far
+beyond the program's own is seen only at the wall limit."""
+
+import _signal
+import posix
+import time
+
+WATCH_S, FAR_WATCH_S = 0.02, 0.2  # how often a running test's clocks are looked at
+NEIGHBOURS, FAR_NEIGHBOURS = 64, 512  # process numbers after a program's own that are looked at too: it may have
+# started them; the far ones only once it has run for longer than its CPU limit without using that itself
+
+
+class Watch:
+    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call."""
+
+    def __init__(self, task: dict, jailed: bool) -> None:
+        self.cpu_s, self.wall_s = task["cpu_s"], task["wall_s"]
+        self.reach = (NEIGHBOURS, FAR_NEIGHBOURS) if jailed else (1, 1)
+        self.jailed = jailed
+        self.child = 0
+        self.used_before_s = 0.0  # by a process that runs more than one test
+        self.stopped = False
+        self.looking = False
+        _signal.signal(_signal.SIGALRM, self.ring)
+        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S)
+
+    def start(self) -> None:
+        self.stopped = False
+        self.started = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    def ring(self, signal_number: int, stack: object) -> None:
+        """Never inside itself, however slowly this process runs and whoever sends the signal."""
+        if self.looking:
+            return
+        self.looking = True
+        far = self.child and self.look()
+        _signal.setitimer(_signal.ITIMER_REAL, FAR_WATCH_S if far else WATCH_S)
+        self.looking = False
+
+    def look(self) -> bool:
+        """True if it has become likely that others use the CPU for this program, or that it sleeps."""
+        elapsed = self.elapsed_s()
+        far = elapsed > self.cpu_s
+        used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))
+        if elapsed > self.wall_s or used - self.used_before_s > self.cpu_s:
+            self.stopped = True
+            self.kill()
+        return far
+
+    def kill(self) -> None:
+        try:
+            posix.kill(-1 if self.jailed else self.child, _signal.SIGKILL)  # all but this process, or the program
+        except OSError:
+            pass  # it has just ended
+
+
+def cpu_seconds(process: int) -> float:
+    try:
+        return time.clock_gettime(~process << 3 | 2)  # the clock id of a process, as clock_getcpuclockid(3) makes it
+    except OSError:
+        return 0.0
+
+
+def sweep(jailed: bool, child: int) -> float:
+    """Kills and reaps all that the child left. Returns the CPU seconds of it."""
+    if not jailed:
+        try:
+            posix.killpg(child, _signal.SIGKILL)
+        except OSError:
+            pass
+    used = 0.0
+    try:
+        while True:
+            process, _, usage = posix.wait4(-1, posix.WNOHANG)
+            if not process:
+                posix.kill(-1, _signal.SIGKILL) if jailed else None
+                _, _, usage = posix.wait4(-1, 0)
+            used += usage.ru_utime + usage.ru_stime
+    except ChildProcessError:
+        return used
