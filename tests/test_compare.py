@@ -135,3 +135,112 @@ def test_large_outputs_take_little_extra_memory(monkeypatch: pytest.MonkeyPatch)
         assert tracemalloc.get_traced_memory()[1] < 4e6  # all 400,000 tokens at once are 16 MB
     finally:
         tracemalloc.stop()
+
+
+# ---- properties, on random tokens ----
+
+SEPARATORS = b" \n\t\r\v"
+SPELLINGS = [
+    "7",
+    "-0",
+    "+12",
+    "1e5",
+    "0.5",
+    "nan",
+    "-nan",
+    "inf",
+    "-inf",
+    "infinity",
+    "1e-5",
+    "9" * 60,
+    "x",
+    "Yes",
+    "é",
+]
+
+
+def random_tokens(rng: random.Random) -> list[bytes]:
+    return [
+        rng.choice(
+            [rng.choice(SPELLINGS), str(rng.randrange(-(10**25), 10**25)), repr(rng.uniform(-1e3, 1e3))]
+        ).encode()
+        for _ in range(rng.randrange(12))
+    ]
+
+
+def joined(rng: random.Random, tokens: list[bytes]) -> bytes:
+    """With separators of any kind and number, also at the ends."""
+
+    def space(least: int) -> bytes:
+        return bytes(rng.choice(SEPARATORS) for _ in range(rng.randrange(least, 4)))
+
+    return space(0) + b"".join(token + space(1) for token in tokens)
+
+
+def swapped_case(rng: random.Random, tokens: list[bytes]) -> list[bytes]:
+    return [rng.choice([token, token.upper(), token.lower(), token.swapcase()]) for token in tokens]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whitespace_and_case_never_matter(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(200):
+        tokens = random_tokens(rng)
+        assert outputs_match(joined(rng, tokens), joined(rng, swapped_case(rng, tokens)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_the_two_sides_never_matters(seed: int) -> None:
+    rng = random.Random(seed)
+    answers = set()
+    for _ in range(400):
+        tokens = random_tokens(rng)
+        changed = [random_tokens(rng)[:1] or [b"1"] if rng.random() < 0.1 else [token] for token in tokens]
+        a, b = joined(rng, tokens), joined(rng, [token for part in changed for token in part])
+        answers.add(outputs_match(a, b))
+        assert outputs_match(a, b) == outputs_match(b, a), (a, b)
+    assert answers == {True, False}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_integers_of_any_length_match_if_they_are_equal(seed: int) -> None:
+    rng = random.Random(seed)
+    for digits in (1, 15, 16, 17, 18, 19, 20, 40, 400, 4000):  # doubles are exact to 15 or 16
+        number = rng.randrange(10 ** (digits - 1), 10**digits)
+        text = b"%d" % number
+        for other in (number - 1, number + 1, -number, number + 10**digits):
+            assert not outputs_match(text, b"%d" % other) and not outputs_match(b"%d" % other, text)
+        for same in (b"+" + text, b"00" + text, b" " + text + b"\n"):
+            assert outputs_match(text, same) and outputs_match(same, text)
+
+
+def test_the_tolerance_lies_between_neighbouring_floats() -> None:
+    """The border of |a - b| < 1e-5 for every sign: the float next to it on either side."""
+    for a in (0.0, -0.0, 1.0, -3.5):
+        for sign in (1, -1):
+            border = a + sign * 1e-5
+            while not abs(a - border) < 1e-5:
+                border = math.nextafter(border, a)
+            beyond = math.nextafter(border, sign * math.inf)
+            assert outputs_match(repr(a).encode(), repr(border).encode())
+            assert not outputs_match(repr(a).encode(), repr(beyond).encode()), (a, beyond)
+
+
+def test_only_the_same_spelling_of_nan_and_of_the_infinities_matches() -> None:
+    names = [b"nan", b"+nan", b"-nan", b"inf", b"+inf", b"-inf", b"infinity", b"1e999", b"-1e999", b"0", b"1e308"]
+    for a in names:
+        for b in names:
+            assert outputs_match(a, b) == (a == b), (a, b)
+
+
+def test_a_hundred_megabytes_are_compared_without_a_copy() -> None:
+    """Equal but for spaces, so that every byte is looked at; the extra memory is that of a block's tokens."""
+    a = (b"0123456789" * 100 + b"\n") * 100_000
+    b = a.replace(b"\n", b" \n")
+    assert len(a) > 100e6
+    tracemalloc.start()
+    try:
+        assert outputs_match(a, b)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
