@@ -10,6 +10,8 @@ HOSTNAME = "jail"
 SCRATCH = "/tmp"  # the only writable place: private to a jail, a tmpfs, emptied between two tests
 SCRATCH_BYTES = 64 * 2**20
 SCRATCH_FILES = 4096
+PACKAGES = ("numpy",)  # that programs may import, if the judge's own interpreter has them; no others
+PACKAGES_ROOT = "/opt/packages"
 PYTHON_ROOT = "/opt/python"  # where an interpreter that lives outside /usr appears in the jail
 
 INSIDE_ID = 1000  # user and group id the program sees

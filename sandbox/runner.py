@@ -8,9 +8,9 @@ later tests, which stay in that socket until their turn. After a test every proc
 Only modules compiled into the interpreter are imported (each further one costs CPU time in every jail), except
 `resource`, which `wait4` needs anyway. The judge sends these files, compiled, this one last (`BOOT` in `config.py`).
 
-In:  length, marshal of `{"scratch", "jailed"}`; then length, marshal of `{"source", "cpu_s", "wall_s", "memory_bytes",
-     "output_bytes", "largest_input", "eager", "input_sizes", "input_file", "output_file", "shared", "more"}`; then,
-     after C, one input after the other. If there is to be more: length, marshal of what differs, inputs, and so on.
+In:  length, marshal of `{"scratch", "jailed", "packages"}`; then length, marshal of `{"source", "cpu_s", "wall_s",
+     "memory_bytes", "output_bytes", "largest_input", "eager", "input_sizes", "input_file", "output_file", "shared",
+     "more"}`; then, after C, one input after the other. If more is to come: length, marshal of what differs, inputs.
 Out: frames of nine little-endian 8-byte numbers after a kind byte, then output and error text:
      R ready, C compiled, I not compilable, T one test, S all tests of a shared process."""
 
@@ -146,6 +146,7 @@ def main() -> None:
     sys.set_int_max_str_digits(0)  # the CPU limit bounds it; programs older than that guard print long numbers
     sys.setrecursionlimit(sys.getrecursionlimit() + 6)  # the frames of this file below the program's own
     sys.argv = [NAME]
+    sys.path += setup["packages"]
     builtins.exit = builtins.quit = leave
     send(frame(b"R"))
     task = receive_message()

@@ -176,8 +176,38 @@ def test_large_inputs_and_outputs_pass_whole(judge: SyncJudge) -> None:
     text = "0123456789abcde\n" * 400_000  # 6.4 MB
     result = judge("import sys\nsys.stdout.write(sys.stdin.read())", [(text, text), (text, text + "x")])
     assert [test.verdict.label for test in result.tests] == ["accepted", "wrong output"]
-    assert len(result.tests[0].stdout) == 16384
+    first = result.tests[0]
+    assert (len(first.stdout), first.stdout_bytes, first.cut) == (16384, len(text), True)
     assert len(judge.run("import sys\nsys.stdout.write(sys.stdin.read())", [text])[0].stdout) == len(text)
+
+
+@pytest.mark.nsjail
+def test_a_whole_output_is_not_called_cut(judge: SyncJudge) -> None:
+    (whole,) = judge("print('x' * 16383)", [("", "x" * 16383)]).tests
+    assert (len(whole.stdout), whole.stdout_bytes, whole.cut) == (16384, 16384, False)
+
+
+@pytest.mark.nsjail
+def test_pools_and_locks_of_multiprocessing_work(judge: SyncJudge) -> None:
+    source = """
+import multiprocessing
+if __name__ == "__main__":
+    with multiprocessing.Pool(2) as pool:
+        print(sum(pool.map(abs, range(-int(input()), 1))))
+"""
+    result = judge(source, [("3", "6"), ("4", "10")])
+    assert result.accepted, result.tests
+
+
+@pytest.mark.nsjail
+def test_numpy_can_be_imported_and_nothing_else_that_is_installed(judge: SyncJudge) -> None:
+    source = "import numpy as np\nprint(np.array(input().split(), dtype=np.int64).sum())"
+    assert judge(source, [("1 2", "3"), ("5 6", "11")]).accepted
+    assert "No module named 'rich'" in judge("import rich", [("", "")]).tests[0].error
+    assert judge.output("import os\nprint(sorted(os.listdir('/opt/packages')))") in (
+        "['numpy']\n",
+        "['numpy', 'numpy.libs']\n",
+    )
 
 
 @pytest.mark.nsjail

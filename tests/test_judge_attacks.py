@@ -34,7 +34,7 @@ def test_files_of_the_host_are_not_there(judge: SyncJudge) -> None:
     assert set(seen) <= {"dev", "lib", "lib64", "opt", "tmp", "usr"}
     source = f"""
 import os
-print([p for p in ["/etc/passwd", "/root", "/home", "/proc", "/sys", "/srv", "/var", {__file__!r}, "/dev/shm",
+print([p for p in ["/etc/passwd", "/root", "/home", "/proc", "/sys", "/srv", "/var", {__file__!r},
                    "/dev/mem", "/run", "/opt/python/../../root"] if os.path.exists(p)])"""
     assert judge.output(source) == "[]\n"
 
@@ -65,14 +65,16 @@ print([path for pattern in patterns for path in glob.glob(pattern)])"""
 def test_nothing_but_tmp_is_writable(judge: SyncJudge) -> None:
     source = """
 import glob, os
+written = set()
 folders = [path for depth in range(6) for path in glob.glob("/*" * depth or "/")]
 for folder in filter(os.path.isdir, folders):
     path = folder + "/attack"
     try:
         open(path, "w").close()
-        print(path)
+        written.add(os.path.realpath(path))
     except OSError as error:
         assert error.errno in (1, 13, 30), (path, error)
+print(*sorted(written))  # /dev/shm is /tmp
 """
     assert judge.output(source) == "/tmp/attack\n"
 

