@@ -72,7 +72,6 @@ class Models:
     def mute(self, messages: Messages) -> str:
         return "I would rather not."
 
-
     def mender(self, messages: Messages) -> str:
         question = messages[0]["content"]
         with self.lock:

@@ -250,6 +250,7 @@ def _task(job: Job) -> dict[str, object]:
         "cpu_s": limits.cpu_s,
         "wall_s": limits.wall_s,
         "memory_bytes": limits.memory_mb * 2**20 + sandbox_config()["ADDRESS_SPACE_SLACK"],
+        "memory_kib": limits.memory_mb * 2**10,
         "output_bytes": limits.output_bytes,
         "eager": job.stop_at_failure,
         "largest_input": max(map(len, job.inputs), default=0),

@@ -2,8 +2,8 @@
 
 The warm-up's dialogs are those of an episode, through the plugin's own environment: a first program drawn blindly from
 the eight that the statement allows, its feedback, and repairs. At first most repairs are right, until the model can
-read feedback, and in the end few, so that the start is a model that can do it and mostly does not. With 10 to 30% of
-right repairs throughout, 400 steps left it at chance, and PPO found next to nothing to reinforce.
+read feedback, and in the end few, so that the start is a model that can do it and mostly does not.
+How much of this a run needs has not been measured beyond one seed of a prototype.
 Kept for the next run, and made anew when this code, the seed or the sizes change.
 """
 
