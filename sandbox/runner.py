@@ -9,8 +9,9 @@ Only modules compiled into the interpreter are imported (each further one costs 
 `resource`, which `wait4` needs anyway. The judge sends these files, compiled, this one last (`BOOT` in `config.py`).
 
 In:  length, marshal of `{"scratch", "jailed", "packages"}`; then length, marshal of `{"source", "cpu_s", "wall_s",
-     "memory_bytes", "output_bytes", "largest_input", "eager", "input_sizes", "input_file", "output_file", "shared",
-     "more"}`; then, after C, one input after the other. If more is to come: length, marshal of what differs, inputs.
+     "memory_bytes", "memory_kib", "output_bytes", "largest_input", "eager", "input_sizes", "input_file",
+     "output_file", "shared", "more"}`; then, after C, the inputs. If more is to come: length, marshal of what differs,
+     its inputs.
 Out: frames of nine little-endian 8-byte numbers after a kind byte, then output and error text:
      R ready, C compiled, I not compilable, T one test, S all tests of a shared process."""
 

@@ -6,6 +6,7 @@ run again by `runner.py`. Inputs of later tests are still out of reach."""
 
 import builtins
 import posix
+import resource
 import sys
 
 from program import may_act_at_exit, run_program, start_names
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FLUSH_BYTES, FLUSH_S = 32768, 0.25  # results wait for each other until there is this much, or this long
+REPORT_BYTES = 9  # what a process says at the end of a test: its exit status, its peak KiB (it may lie)
 STOPPED = 2
 
 
@@ -45,7 +47,8 @@ def serve_tests(go: int, done: int, code: "CodeType", source: bytes) -> "NoRetur
                 open_streams()
             first = False
             status = run_program(code, source, start_names(), acts_at_exit)
-            posix.write(done, bytes((status,)))
+            peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            posix.write(done, bytes((status,)) + peak_kib.to_bytes(8, "little"))
     finally:
         posix._exit(status)
 
@@ -75,13 +78,13 @@ def start_host(code: "CodeType", source: bytes, jailed: bool) -> tuple[int, int,
 
 
 def run_shared(code: "CodeType", task: dict, setup: dict) -> None:
-    """Sends a frame a test until one ends the process or leaves files, then frame S: status, CPU us, and peak KiB."""
+    """Sends a frame a test until one fails in a way that is seen here, then frame S: status, CPU us, and peak KiB."""
     scratch, limit, left = setup["scratch"], task["output_bytes"], list(task["input_sizes"])
     host, begin, ended = start_host(code, task["source"], setup["jailed"])
     watch = Watch(task, setup["jailed"])
     waiting, sent_at = bytearray(), 0.0
-    clean = True
-    while left and clean and not watch.stopped:
+    going_on = True
+    while left and going_on:
         data = receive(left.pop(0))
         load_input(data)
         if task["input_file"]:
@@ -90,12 +93,13 @@ def run_shared(code: "CodeType", task: dict, setup: dict) -> None:
         watch.child, watch.used_before_s = host, cpu_seconds(host)
         try:
             posix.write(begin, b"g")
-            status = posix.read(ended, 1)
+            said = posix.read(ended, REPORT_BYTES)
         except OSError:
-            status = b""
+            said = b""
         watch.child = 0
-        if not status:
+        if len(said) != REPORT_BYTES:
             break
+        status, peak_kib = said[0] << 8, int.from_bytes(said[1:], "little")
         used_s, wall_s = cpu_seconds(host) - watch.used_before_s, watch.elapsed_s()
         size, error_size = posix.lseek(1, 0, SEEK_END), posix.lseek(2, 0, SEEK_END)
         output, error = read_output(1, size, limit), read_error(error_size)
@@ -103,9 +107,10 @@ def run_shared(code: "CodeType", task: dict, setup: dict) -> None:
         empty(2)
         if task["output_file"]:
             size, output = read_output_file(f"{scratch}/{task['output_file']}", limit)
-        clean = empty_scratch(scratch)
-        numbers = (status[0] << 8, int(used_s * 1e6), int(wall_s * 1e6), 0, size, error_size, STOPPED * watch.stopped)
+        numbers = (status, int(used_s * 1e6), int(wall_s * 1e6), peak_kib, size, error_size, STOPPED * watch.stopped)
         waiting += frame_of(b"T", numbers, output, error)
+        failed = watch.stopped or peak_kib > task["memory_kib"] or (status and task["eager"])
+        going_on = empty_scratch(scratch) and not failed
         if len(waiting) > FLUSH_BYTES or watch.started - sent_at > FLUSH_S:
             send(waiting)
             waiting, sent_at = bytearray(), watch.started
