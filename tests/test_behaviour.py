@@ -6,7 +6,7 @@ from rlef_plugin.env.behaviour import chrf, earlier_programs, edits, repairs, re
 
 
 def test_chrf_by_hand() -> None:
-    """abcd against abc. 3 of 4, 2 of 3 and 1 of 2 n-grams of abcd are in abc, all of abc's are found; n = 4 has none.
+    """abcd against abc: 3 of 4, 2 of 3, 1 of 2 n-grams of abcd are in abc, all of its are found; n = 4 has none.
 
     P = (3/4 + 2/3 + 1/2) / 3 = 23/36,  R = 1,  5PR / (4P + R) = 115/128
     """
