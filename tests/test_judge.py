@@ -200,6 +200,23 @@ if __name__ == "__main__":
 
 
 @pytest.mark.nsjail
+def test_cpu_time_far_from_the_programs_own_process_ends_the_test_early(judge: SyncJudge) -> None:
+    """The runner looks at 512 process numbers; the server at all processes. The wall limit is 10 s away."""
+    source = """
+import os, time
+for _ in range(600):
+    os.fork() or os._exit(0)
+    os.wait()
+for _ in range(8):
+    if os.fork() == 0:
+        while True: pass
+time.sleep(60)"""
+    (test,) = judge(source, [("", "")], Limits(cpu_s=0.5)).tests
+    assert test.verdict is Verdict.TIMEOUT
+    assert test.error == "All processes of the program together took too much CPU time."
+
+
+@pytest.mark.nsjail
 def test_numpy_can_be_imported_and_nothing_else_that_is_installed(judge: SyncJudge) -> None:
     source = "import numpy as np\nprint(np.array(input().split(), dtype=np.int64).sum())"
     assert judge(source, [("1 2", "3"), ("5 6", "11")]).accepted

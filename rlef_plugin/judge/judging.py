@@ -6,7 +6,7 @@ Runs in the server. Inputs go to the jail, expected outputs stay here. Whose fau
 - garbled, silent or crashed after it got the program: a second try, then the program's: EXCEPTION for that test
   (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left.
 A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more.
-A jail whose processes together take too much memory is ended by the server's watch: OUT_OF_MEMORY for that test.
+A jail whose processes together take too much is ended by the server's watch: OUT_OF_MEMORY or TIMEOUT for that test.
 
 With `isolation="program"` one process first runs all tests (`sandbox/shared.py`); what it does not pass is run again,
 each test in a process of its own, and only that is a result other than ACCEPTED."""
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from rlef_plugin.judge.compare import outputs_match
 from rlef_plugin.judge.jail import sandbox_config
-from rlef_plugin.judge.process import JailProcess
+from rlef_plugin.judge.process import CpuSpent, JailProcess
 from rlef_plugin.judge.procfs import inherit_code
 from rlef_plugin.judge.verdicts import (
     Limits,
@@ -39,6 +39,7 @@ MAX_JAILS = 8
 COMPILE_S = 30.0  # wall seconds; an honest program needs milliseconds
 SILENCE_S = 20.0  # wall seconds a runner may be late beyond a test's own wall limit
 SPENT, STOPPED = 1, 2  # flags of a test, as in sandbox/runner.py
+CPU_SLACK_S = 2.0  # results wait for each other for a quarter of a second, so that several tests can end between two
 JAIL_OVERHEAD_BYTES = 64 * 2**20  # of memory, for nsjail and the runner
 INHERIT_TESTS = 8  # from so many on, saving page faults in each is worth what it costs once
 SHARED_TESTS, SHARED_GROWTH = 8, 8  # of one process where a failure ends it, and how many times more in the next one
@@ -106,6 +107,8 @@ async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) ->
             pass
         except MemoryError as error:
             job.done.append(_failed(Verdict.OUT_OF_MEMORY, str(error)))
+        except CpuSpent as error:
+            job.done.append(_failed(Verdict.TIMEOUT, str(error)))
         except (EOFError, OSError, GarbledFrame, TimeoutError) as error:
             if (job.compiled, len(job.done)) != progress:
                 deaths = Deaths(deaths.all)
@@ -145,6 +148,7 @@ async def _drive(jail: JailProcess, job: Job) -> None:
     """Has the tests run that are left, and takes their results until the last, a stop, or a spent jail."""
     jail.deadline = asyncio.get_running_loop().time() + COMPILE_S
     jail.memory_limit_bytes = job.limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
+    jail.cpu_limit_s = 2 * job.limits.cpu_s + CPU_SLACK_S
     shared = job.isolation == "program" and not job.compiled  # once: a later jail is here because that went wrong
     _take_accepted(job)
     first = _left(job)[: SHARED_TESTS if job.stop_at_failure else None] if shared else _left(job)
@@ -162,7 +166,7 @@ async def _drive(jail: JailProcess, job: Job) -> None:
     if shared:
         try:
             await _drive_shared(jail, job, first)
-        except (MemoryError, EOFError, OSError, GarbledFrame, TimeoutError) as error:
+        except (MemoryError, CpuSpent, EOFError, OSError, GarbledFrame, TimeoutError) as error:
             raise RunAgain from error  # of no test in particular
         if not _left(job):
             return _take_accepted(job)

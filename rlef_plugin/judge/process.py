@@ -22,6 +22,10 @@ END_S = 3.0  # nsjail gets this long after SIGTERM
 RESERVED_FD = 9  # file descriptors up to here are jail-side numbers, so the server's own must lie above
 
 
+class CpuSpent(Exception):
+    """All processes of a test together have used more CPU time than the runner can have let them by mistake."""
+
+
 class JailProcess:
     def __init__(self, pid: int, exited: asyncio.Future[int], said: tuple[int, int], scratch: str | None) -> None:
         self.pid = pid
@@ -29,6 +33,8 @@ class JailProcess:
         self.deadline = 0.0  # event loop time at which a silent jail is given up; 0 = none
         self.test_started = 0.0  # event loop time at which its last result came; 0 = none runs
         self.memory_limit_bytes = 0  # of all its processes together
+        self.cpu_limit_s = 0.0  # of all its processes together, from when a test is first seen to run
+        self.cpu_seen: tuple[float, float] = (0.0, 0.0)  # `test_started` then, and CPU seconds until then
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
         self._said: tuple[int, ...] = said  # where ld.so and nsjail write their complaints
@@ -36,6 +42,12 @@ class JailProcess:
 
     def complaints(self) -> str:
         return "\n".join(os.pread(descriptor, 8192, 0).decode("utf-8", "replace") for descriptor in self._said)
+
+    def cpu_spent(self, total_s: float) -> bool:
+        """Whether the running test has used its CPU limit and more, by `total_s` of the jail until now."""
+        if self.cpu_seen[0] != self.test_started:
+            self.cpu_seen = self.test_started, total_s
+        return total_s - self.cpu_seen[1] > self.cpu_limit_s
 
     def fail(self, error: Exception) -> None:
         """Makes whoever waits for this jail's next frame stop waiting."""

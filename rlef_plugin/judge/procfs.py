@@ -1,28 +1,31 @@
-"""What /proc says about processes: children, and the memory of a jail. For the server; a jail itself has no /proc."""
+"""What /proc says about processes: children, memory and CPU time of a jail. For the server; a jail itself has no
+/proc."""
 
 import os
 from pathlib import Path
 
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+type Processes = dict[int, tuple[int, float]]  # by number: the parent's, and CPU seconds with those of reaped children
 
-def parents() -> dict[int, int]:
-    """Of every process on this machine that can be seen."""
+
+def read_processes() -> Processes:
+    """All processes of this machine that can be seen."""
     found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
             try:
-                stat = (entry / "stat").read_text()
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # it has just ended
-            found[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+            found[int(entry)] = int(fields[1]), sum(map(int, fields[11:15])) / TICKS_A_SECOND
     return found
 
 
-def descendants(root: int) -> set[int]:
-    above = parents()
+def descendants(root: int, processes: Processes) -> set[int]:
     found: set[int] = set()
     frontier = {root}
     while frontier:
-        frontier = {process for process, parent in above.items() if parent in frontier}
+        frontier = {process for process, (parent, _) in processes.items() if parent in frontier}
         found |= frontier
     return found
 
@@ -34,11 +37,6 @@ def memory_bytes(process: int) -> int:
     except OSError:
         return 0
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def total_memory_bytes(root: int) -> int:
-    """Of all processes below `root`."""
-    return sum(map(memory_bytes, descendants(root)))
 
 
 def inherit_code(root: int) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, judge_program
-from rlef_plugin.judge.process import JailProcess, Starter, reserve_descriptors
-from rlef_plugin.judge.procfs import parents, total_memory_bytes
+from rlef_plugin.judge.process import CpuSpent, JailProcess, Starter, reserve_descriptors
+from rlef_plugin.judge.procfs import Processes, descendants, memory_bytes, read_processes
 from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
 
@@ -69,17 +69,17 @@ class Pool:
         return jail
 
     async def watch(self) -> None:
-        """Gives up jails that have said nothing for too long, or whose processes together take too much memory."""
+        """Gives up jails that have said nothing for too long, or whose processes together take too much."""
         while True:
             await asyncio.sleep(WATCH_S)
             now = asyncio.get_running_loop().time()
             for jail in list(self._taken):
                 if jail.deadline and now > jail.deadline:
                     jail.fail(TimeoutError("the runner is silent"))
-                elif jail.test_started and now > jail.test_started + WATCH_S:
-                    used = total_memory_bytes(jail.pid)
-                    if used > jail.memory_limit_bytes:
-                        jail.fail(MemoryError(f"All processes of the program together took {used >> 20} MiB."))
+            busy = [jail for jail in self._taken if jail.test_started and now > jail.test_started + WATCH_S]
+            processes = read_processes() if busy else {}
+            for jail in busy:
+                watch_jail(jail, processes)
 
     async def end(self) -> None:
         for task in self._starting:
@@ -91,6 +91,15 @@ class Pool:
             jail.end()
         if self._starter.alive:
             await asyncio.wait(self._starter.alive, timeout=SHUTDOWN_S)
+
+
+def watch_jail(jail: JailProcess, processes: Processes) -> None:
+    inside = descendants(jail.pid, processes)
+    used = sum(map(memory_bytes, inside))
+    if used > jail.memory_limit_bytes:
+        jail.fail(MemoryError(f"All processes of the program together took {used >> 20} MiB."))
+    elif jail.cpu_spent(sum(processes[process][1] for process in inside)):
+        jail.fail(CpuSpent("All processes of the program together took too much CPU time."))
 
 
 class Server:
@@ -193,7 +202,7 @@ def keep(server: int) -> int:
     status = os.waitpid(server, 0)[1]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for child, parent in parents().items():
+        for child, (parent, _) in read_processes().items():
             if parent == os.getpid():
                 os.kill(child, number)
         signal.signal(signal.SIGALRM, _stop_waiting)
