@@ -20,6 +20,7 @@ from cpu_training import CANARY, TIMEOUT_S, Run, Tiny, command, processes_of, sm
 from reference import episode, whitening
 from safetensors.torch import load_file
 
+from rlef_plugin.evaluation import rollouts
 from rlef_plugin.problems import ProblemStore
 
 pytestmark = [pytest.mark.e2e, pytest.mark.host, pytest.mark.nsjail]
@@ -140,6 +141,28 @@ def test_evaluation_reports_solve_rates_and_keeps_the_best_checkpoint(run: Run, 
     assert 0 <= metrics["eval_valid_pass1"] <= metrics["eval_valid_pass2"] <= 1
     kept = json.loads((run.work / "checkpoints" / "_actor" / "best_global_step3" / "metric.json").read_text())
     assert kept == {"metric_key": "eval_valid_pass1", "metric_value": metrics["eval_valid_pass1"]}
+
+
+def test_rlef_eval_plays_the_trained_model_once(run: Run, tiny: Tiny, tmp_path: Path) -> None:
+    """vLLM in this machine's memory, two data-parallel engines over Ray, the executor and environment of training."""
+    out, problems = tmp_path / "evaluated", ProblemStore.open(tiny.store).ids("valid")
+    rlef = str(Path(sys.executable).parent / "rlef")
+    model = ["--model", str(run.work / "model-out"), "--store", str(tiny.store), "--out", str(out)]
+    sampling = ["--rollouts", "2", "--temperature", "1.0", "--max-len", "1280", "--max-new-tokens", "128"]
+    evaluate = [rlef, "eval", *model, *sampling, "--engines", "2", "--cpu-host", "rlef.feedback_tokens=224"]
+    kept = []
+    for _ in range(2):
+        done = subprocess.run(evaluate, capture_output=True, text=True, timeout=TIMEOUT_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        kept.append({path.name: path.read_bytes() for path in (out / "rollouts").iterdir()})
+    assert kept[0] == kept[1]
+    played = rollouts.read(out / "rollouts")
+    assert sorted((one.problem, one.index) for one in played) == sorted((p, i) for p in problems for i in range(2))
+    assert all(1 <= len(one.turns) <= 3 and one.turns[-1].response_tokens <= 128 for one in played)
+    scored = subprocess.run([rlef, "score", str(out)], capture_output=True, text=True, timeout=120)
+    solved = sum(one.solved for one in played) / len(played)
+    assert f"{100 * solved:.1f}" in next(line for line in scored.stdout.splitlines() if "1@3" in line)
+    assert processes_of(tmp_path) == []
 
 
 def test_nothing_is_left_running(run: Run) -> None:

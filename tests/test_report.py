@@ -66,6 +66,8 @@ def test_the_same_numbers_are_on_the_page_in_json_and_in_csv(written: Path) -> N
         ("1@3", 1): 0.0,
     }
     assert second["scores"][0]["rate"]["mean"] == pytest.approx(2 / 3)
+    assert first["problems"]["problem-2"] == {"samples": 4, "public": 4, "solved": 4, "solved_by_turn": [0, 4, 4]}
+    assert second["problems"]["problem-1"] == {"samples": 4, "public": 0, "solved": 0, "solved_by_turn": [0, 0, 0]}
     lines = list(csv.DictReader(written.with_suffix(".csv").open()))
     (line,) = [one for one in lines if one["run"] == "first" and one["what"] == "solved by turn 2"]
     assert float(line["mean"]) == 0.5 and float(line["low"]) <= 0.5 <= float(line["high"])

@@ -97,7 +97,17 @@ def as_dict(run: Run) -> dict[str, Any]:
         "scores": [{"name": one.name, **asdict(one)} for one in run.scores],
         "behaviour": asdict(run.behaviour),
         "budget": {limit: [{"k": one.k, **asdict(one.rate)} for one in curve] for limit, curve in run.curves.items()},
+        "problems": {name: _problem(run, group) for name, group in kept.by_problem(run.rollouts).items()},
     }
+
+
+def _problem(run: Run, rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    """Rollouts of one problem: how many there are, pass the public tests, and solve it; by turn where exact."""
+    numbers: dict[str, Any] = asdict(score.counts(rollouts, run.turn_limit))
+    if score.stops_early(run.settings):
+        limits = range(1, run.turn_limit + 1)
+        numbers["solved_by_turn"] = [score.counts(rollouts, limit).solved for limit in limits]
+    return numbers
 
 
 def _write_csv(runs: Sequence[Run], path: Path) -> None:
