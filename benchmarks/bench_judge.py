@@ -132,17 +132,17 @@ def one_more_test_ms(found: dict[str, float]) -> float:
 
 
 def targets(results: dict[str, Any]) -> list[tuple[str, float, str, bool]]:
-    """(what, measured, wanted, held) of issue 3."""
+    """(what, measured, wanted, held). `prime_code` is verl's own where it was measured, else the one beside this file,
+    which is the faster one."""
     cost = {name: medians(numbers) for name, numbers in results["cpu_ms"].items()}
-    ours, jailed, plain = (
-        cost[name] for name in ("this judge", "nsjail once a test", "prime_code-style, no isolation")
-    )
+    ours, jailed = cost["this judge"], cost["nsjail once a test"]
+    plain = cost.get("verl's own prime_code") or cost["prime_code-style, no isolation"]
     speeds = {int(count): statistics.median(values) for count, values in results["programs_per_s"].items()}
     checks = [
         ("50 tests, of nsjail once a test", ours["50"] / jailed["50"], 1 / 14),
         ("200 tests, of nsjail once a test", ours["200"] / jailed["200"], 1 / 20),
-        ("50 tests, of prime_code-style", ours["50"] / plain["50"], 0.55),
-        ("200 tests, of prime_code-style", ours["200"] / plain["200"], 0.5),
+        ("50 tests, of prime_code", ours["50"] / plain["50"], 0.55),
+        ("200 tests, of prime_code", ours["200"] / plain["200"], 0.5),
         ("one more test, of fork + wait", one_more_test_ms(ours) / statistics.median(results["fork_ms"]), 1.25),
         ("latency of one test, ms", statistics.median(results["latency_ms"]), 15.0),
     ]

@@ -56,7 +56,7 @@ class Stage:
     repairs: float
 
 
-STAGES = (Stage(400, 2e-3, 0.8), Stage(100, 1e-3, 0.15))
+STAGES = (Stage(400, 2e-3, 0.8), Stage(150, 1e-3, 0.3))
 BATCH = 32
 SIZE = {"hidden": 128, "layers": 3, "max_len": 512}
 MATERIAL = 1500  # training problems in the dialogs
