@@ -81,6 +81,17 @@ def essence(result: ProgramResult) -> tuple:
     return tuple((test.verdict.label, test.stdout, test.error) for test in result.tests)
 
 
+def differences(results: Counter[tuple]) -> list[str]:
+    """What the rarer results have that the commonest one has not, a line each."""
+    (usual, _), *others = results.most_common()
+    return [
+        f"- {number} time(s), test {way!r}: {str(found)[:300]} and not {str(expected)[:300]}"
+        for result, number in others
+        for way, found, expected in zip(WAYS, result, usual, strict=True)
+        if found != expected
+    ]
+
+
 def belongings() -> dict[str, int]:
     """What a judge could leave behind, of this process, its children and this machine."""
     family = processes_below(os.getpid())
@@ -163,6 +174,7 @@ async def soak(programs: int, tests: int, repetitions: int, oversubscription: in
         "",
         f"{repetitions:,} repetitions of one program with six kinds of ends: {len(same)} different result(s), "
         f"verdicts {', '.join(next(iter(verdicts)))}.",
+        *differences(same),
         "",
         "| left behind | before opening | open, before | open, after | closed |",
         "|---|---|---|---|---|",

@@ -9,7 +9,7 @@ Only modules compiled into the interpreter are imported (each further one costs 
 `resource`, which `wait4` needs anyway. The judge sends these files, compiled, this one last (`BOOT` in `config.py`).
 
 In:  length, marshal of `{"scratch", "jailed", "packages"}`; then length, marshal of `{"source", "cpu_s", "wall_s",
-     "memory_bytes", "memory_kib", "output_bytes", "largest_input", "eager", "input_sizes", "input_file",
+     "memory_bytes", "memory_kib", "output_bytes", "largest_input", "eager", "at_once", "input_sizes", "input_file",
      "output_file", "shared", "more"}`; then, after C, the inputs. If more is to come: length, marshal of what differs,
      its inputs.
 Out: frames of nine little-endian 8-byte numbers after a kind byte, then output and error text:
@@ -90,6 +90,7 @@ def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
     fields = memoryview(header)[1:].cast("Q")
     waiting = bytearray()
     watch = Watch(task, jailed)
+    at_once = task["at_once"]
     sent_at, started, left = 0.0, time.monotonic(), len(sizes)
     for size in sizes:
         data = receive(size)
@@ -130,7 +131,7 @@ def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
         waiting += error
         left -= 1
         wait_s = max(EAGER_S, EAGER_SHARE * (now - started)) if eager else LAZY_S
-        if spent or not left or len(waiting) > FLUSH_BYTES or now - sent_at > wait_s:
+        if at_once or spent or not left or len(waiting) > FLUSH_BYTES or now - sent_at > wait_s:
             send(waiting)
             waiting, sent_at = bytearray(), now
         if spent:

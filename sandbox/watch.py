@@ -13,7 +13,8 @@ NEIGHBOURS, FAR_NEIGHBOURS = 64, 512  # process numbers after a program's own th
 
 
 class Watch:
-    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call."""
+    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call. The timer goes
+    on by itself, because a signal that comes just before this process waits for a child is seen only after it."""
 
     def __init__(self, task: dict, jailed: bool) -> None:
         self.cpu_s, self.wall_s = task["cpu_s"], task["wall_s"]
@@ -24,7 +25,7 @@ class Watch:
         self.stopped = False
         self.looking = False
         _signal.signal(_signal.SIGALRM, self.ring)
-        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S)
+        _signal.setitimer(_signal.ITIMER_REAL, WATCH_S, WATCH_S)
 
     def start(self) -> None:
         self.stopped = False
@@ -39,7 +40,8 @@ class Watch:
             return
         self.looking = True
         far = self.child and self.look()
-        _signal.setitimer(_signal.ITIMER_REAL, FAR_WATCH_S if far else WATCH_S)
+        interval = FAR_WATCH_S if far else WATCH_S
+        _signal.setitimer(_signal.ITIMER_REAL, interval, interval)
         self.looking = False
 
     def look(self) -> bool:

@@ -168,6 +168,13 @@ def test_a_budget_below_the_bare_message_is_refused():
         FeedbackWriter(load_prompts(), words, 20)
 
 
+def test_only_messages_of_the_chosen_mode_have_to_fit():
+    """`verdict_only.txt` is longer than `try_again.txt`."""
+    FeedbackWriter(load_prompts(), words, 90, "none")
+    with pytest.raises(UsageError, match=r"is 90, but verdict_only.txt alone takes \d+"):
+        FeedbackWriter(load_prompts(), words, 90, "verdict_only")
+
+
 _hostile = st.text("`\n\t ~$\ud800\x00é漢🙂<|a", max_size=20).flatmap(
     lambda unit: st.integers(0, 2000).map(lambda times: unit * times)
 )

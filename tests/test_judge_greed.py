@@ -226,14 +226,16 @@ def burn(seconds):
     assert test.wall_s < 5.5 and test.cpu_s > 0.1, test
 
 
-@pytest.mark.slow  # the wall limit has to pass
 def test_cpu_time_of_far_process_numbers_is_counted_when_the_test_ends(judge: SyncJudge) -> None:
+    """Too little of it for the server's own watch, which acts from 3 s on here."""
     source = """
 import os, time
 for _ in range(600):
     os.fork() or os._exit(0)
     os.wait()
-while os.fork() == 0: pass
-time.sleep(4)"""
+if os.fork() == 0:
+    while time.process_time() < 0.7: pass
+    os._exit(0)
+os.wait()"""
     (test,) = judge.run(source, limits=Limits(cpu_s=0.5))
     assert test.verdict is Verdict.TIMEOUT and test.cpu_s > 0.5, test

@@ -29,7 +29,7 @@ class CodeContestsEnv(Environment):
         """Raise UsageError if the prompt files cannot be used or a feedback message cannot fit its budget."""
         super().__init__(problems, judge, config, count_tokens)
         self.prompts = load_prompts(config.prompts)
-        self.writer = FeedbackWriter(self.prompts, count_tokens, config.feedback_tokens)
+        self.writer = FeedbackWriter(self.prompts, count_tokens, config.feedback_tokens, config.feedback)
 
     def first_message(self, problem: Problem) -> str:
         return self.prompts.fill("first_message", description=problem.description)

@@ -46,15 +46,23 @@ class Failure:
 class FeedbackWriter:
     """Writes messages with one set of prompts under one budget."""
 
-    def __init__(self, prompts: Prompts, count_tokens: Callable[[str], int], budget: int) -> None:
-        """Raise UsageError if a message without any excerpt exceeds `budget`, in tokens as `count_tokens` counts."""
+    def __init__(
+        self, prompts: Prompts, count_tokens: Callable[[str], int], budget: int, mode: str = "public"
+    ) -> None:
+        """`mode`: `rlef.feedback`, which says what messages there can be.
+
+        Raises:
+            UsageError: one of them exceeds `budget` without any excerpt, in tokens as `count_tokens` counts.
+        """
         self._prompts, self._count_tokens, self._budget = prompts, count_tokens, budget
-        bare = {
+        again = {"try_again.txt": prompts.fill("try_again")}
+        labels = ", ".join(one.label for one in _TEMPLATES)
+        alone = {"none": again, "verdict_only": {"verdict_only.txt": prompts.fill("verdict_only", verdicts=labels)}}
+        bare = alone.get(mode) or {
             "feedback.txt": self._message([], 0, int(_PLACES)),
             "invalid_code.txt": prompts.fill("invalid_code", reason=""),
             "public_passed.txt": prompts.fill("public_passed"),
-            "try_again.txt": prompts.fill("try_again"),
-            "verdict_only.txt": prompts.fill("verdict_only", verdicts=", ".join(one.label for one in _TEMPLATES)),
+            **again,
         }
         for name, text in bare.items():
             if (need := count_tokens(text)) > budget:

@@ -7,6 +7,7 @@ Runs in the server. Inputs go to the jail, expected outputs stay here. Whose fau
   (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left.
 A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more.
 A jail whose processes together take too much is ended by the server's watch: OUT_OF_MEMORY or TIMEOUT for that test.
+Which test it was that cost a jail is only known if no results were waiting in it, so the next jails send each at once.
 
 With `isolation="program"` one process first runs all tests (`sandbox/shared.py`); what it does not pass is run again,
 each test in a process of its own, and only that is a result other than ACCEPTED."""
@@ -60,6 +61,7 @@ class Job:
     output_file: str | None = None
     compiled: bool = False
     run_again: int = -1  # the test that was
+    at_once: bool = False  # each result is sent as soon as it is there, so that the running test is the next one here
     isolation: str = "test"
     accepted: dict[int, TestResult] = field(default_factory=dict)  # of tests not in `done` yet, by a shared process
     done: list[TestResult] = field(default_factory=list)
@@ -105,10 +107,10 @@ async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) ->
             return ProgramResult(Verdict.INVALID_CODE, (), str(error))
         except RunAgain:
             pass
-        except MemoryError as error:
-            job.done.append(_failed(Verdict.OUT_OF_MEMORY, str(error)))
-        except CpuSpent as error:
-            job.done.append(_failed(Verdict.TIMEOUT, str(error)))
+        except (MemoryError, CpuSpent) as error:
+            if job.at_once:
+                verdict = Verdict.OUT_OF_MEMORY if isinstance(error, MemoryError) else Verdict.TIMEOUT
+                job.done.append(_failed(verdict, str(error)))
         except (EOFError, OSError, GarbledFrame, TimeoutError) as error:
             if (job.compiled, len(job.done)) != progress:
                 deaths = Deaths(deaths.all)
@@ -119,6 +121,7 @@ async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) ->
                 deaths.blamed += 1
         finally:
             jail.end()
+        job.at_once = True
         if deaths.killed >= KILLED_TRIES:
             raise SandboxError(f"A jail was killed {KILLED_TRIES} times in a row: look for an out-of-memory killer.")
         if deaths.blamed >= BLAMED_TRIES or deaths.all >= MAX_JAILS:
@@ -257,6 +260,7 @@ def _task(job: Job) -> dict[str, object]:
         "memory_kib": limits.memory_mb * 2**10,
         "output_bytes": limits.output_bytes,
         "eager": job.stop_at_failure,
+        "at_once": job.at_once,
         "largest_input": max(map(len, job.inputs), default=0),
         "input_file": job.input_file,
         "output_file": job.output_file,
