@@ -13,8 +13,8 @@ NEIGHBOURS, FAR_NEIGHBOURS = 64, 512  # process numbers after a program's own th
 
 
 class Watch:
-    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call. The timer goes
-    on by itself, because a signal that comes just before this process waits for a child is seen only after it."""
+    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call. The timer
+    goes on by itself, because a signal that comes just before this process waits for a child is seen only after it."""
 
     def __init__(self, task: dict, jailed: bool) -> None:
         self.cpu_s, self.wall_s = task["cpu_s"], task["wall_s"]

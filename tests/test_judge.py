@@ -239,7 +239,7 @@ print(guard.stopped)
 
 
 def test_a_ring_of_the_watch_that_is_lost_is_followed_by_another() -> None:
-    """The kernel may deliver one just before the runner starts to wait for its child, where Python sees it too late."""
+    """One may come just before the runner starts to wait for its child, where Python sees it too late."""
     done = subprocess.run([sys.executable, "-c", LOST_RING], capture_output=True, text=True, timeout=60)
     assert done.stdout == "True\n", done.stderr
 
