@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from rlef_plugin.cli import app
 from rlef_plugin.errors import UsageError
 from rlef_plugin.problems import ProblemStore, build_store
+from rlef_plugin.problems.clean import write_clean
 from rlef_plugin.problems.judged import Judged, saving, sound_tests, telling_order, unsound
 from rlef_plugin.problems.verify import Results, sample
 
@@ -32,7 +33,23 @@ def test_an_unpassed_test_is_one_that_usable_programs_were_judged_on() -> None:
     # test 1: both fail; test 2: one passes; test 3: nobody was judged; 2222 passes nothing and says nothing
     assert judged(["010-", "021-", "2222"], ["0000"]).unpassed == [1]
     assert judged(["2222"], ["0000"]).unpassed == []
-    assert judged(["03--", "03--"], ["0000"]).unpassed == [1]
+    assert judged(["01--", "02--"], ["0000"]).unpassed == [1]
+
+
+def test_one_program_drops_no_test_and_its_problem_is_doubtful() -> None:
+    # It passes 3 of 100: either 97 tests are wrong or the program is, and nothing else says which.
+    one = judged(["000" + "1" * 97, "2" * 100], ["1" * 100])
+    assert (one.unpassed, one.doubtful, unsound(one)) == ([], True, "")
+    assert not judged(["0000"], []).doubtful and not judged(["2222"], []).doubtful
+
+
+def test_timeouts_drop_no_test() -> None:
+    slow = judged(["003-", "003-"], [])
+    assert (slow.unpassed, slow.slow, slow.doubtful) == ([], [2], False)
+    assert unsound(slow) == "its correct programs take too long for some test"
+    # one wrong output beside a timeout is one witness; two are enough
+    assert (judged(["0013", "0031"], []).unpassed, judged(["0013", "0031"], []).slow) == ([], [2, 3])
+    assert (judged(["001", "001", "003"], []).unpassed, judged(["001", "001", "003"], []).slow) == ([2], [])
 
 
 def test_an_idle_test_fails_no_program() -> None:
@@ -46,8 +63,9 @@ def test_an_idle_test_fails_no_program() -> None:
         (judged(["0000"], []), ""),
         (judged(["2222"], ["1111"]), ""),  # unverified
         (judged(["0010", "0020"], []), ""),  # sound without test 2
-        (judged(["1000"], []), "no correct program passes any public test"),
-        (judged(["0111"], []), "no correct program passes any private test"),
+        (judged(["1000", "1000"], []), "no correct program passes any public test"),
+        (judged(["0111", "0111"], []), "no correct program passes any private test"),
+        (judged(["00110", "00120"], []), "more than 25% of its tests are passed by no correct program"),
         (judged(["0000", "0001", "0010"], []), "of its correct programs, less than 50% are accepted"),
         (judged(["0000", "0001"], []), ""),  # half is enough
         (judged(["0"], []), ""),  # there never were private tests
@@ -85,6 +103,53 @@ def test_a_sample_is_spread() -> None:
     programs = [str(i) for i in range(10)]
     assert (sample(programs, 0), sample(programs, 10)) == (programs, programs)
     assert sample(programs, 3) == ["0", "3", "6"]
+
+
+def test_a_doubtful_problem_is_kept_whole_and_told(tmp_path: Path) -> None:
+    build_store(rows()[:2], tmp_path / "store")
+    store = ProblemStore.open(tmp_path / "store")
+    found = {"add": Judged("add", 1, 5, ("01111",), ()), "files": Judged("files", 1, 3, ("000", "000"), ())}
+    report = write_clean(store, found, tmp_path / "clean", drop=True)
+    assert ProblemStore.open(tmp_path / "clean")["add"] == store["add"]
+    assert str(report) == "2 problems written\n1 doubtful kept: their only correct program fails a test"
+
+
+# --- what a user has is kept
+
+
+@pytest.mark.parametrize("content", ["my notes", '{"verify": 1}', "my notes\n", "[1]\nmore\n"])
+def test_a_file_that_holds_no_results_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    build_store(rows()[:1], tmp_path / "s")
+    (tmp_path / "notes").write_text(content)
+    with pytest.raises(UsageError, match="notes holds no results of this store .*: name another file"):
+        Results(tmp_path / "notes", ProblemStore.open(tmp_path / "s"), 20)
+    assert (tmp_path / "notes").read_text() == content
+    with pytest.raises(UsageError, match="cannot be written .*: name another file"):
+        Results(tmp_path, ProblemStore.open(tmp_path / "s"), 20)
+
+
+def test_a_header_that_was_cut_off_is_written_anew(tmp_path: Path) -> None:
+    build_store(rows()[:1], tmp_path / "s")
+    Results(tmp_path / "r", ProblemStore.open(tmp_path / "s"), 20).close()
+    whole = (tmp_path / "r").read_bytes()
+    (tmp_path / "r").write_bytes(whole[:30])  # killed while it wrote its first line
+    Results(tmp_path / "r", ProblemStore.open(tmp_path / "s"), 20).close()
+    assert (tmp_path / "r").read_bytes() == whole
+
+
+@pytest.mark.parametrize("flag", ["--drop-unsound", "--order"])
+def test_targets_are_looked_at_before_hours_of_judging(
+    tmp_path: Path, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlef_plugin.commands.data._judge_all", lambda *_: pytest.fail("it judged"))
+    build_store(rows()[:1], tmp_path / "s")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").touch()
+    for taken, sentence in (("mine", "is not a problem store"), ("s", "already holds a problem store")):
+        with pytest.raises(UsageError, match=sentence):
+            rlef("verify", tmp_path / "s", flag, tmp_path / taken)
+    with pytest.raises(UsageError, match="both name .*new: give each a folder of its own"):
+        rlef("verify", tmp_path / "s", "--drop-unsound", tmp_path / "new", "--order", tmp_path / "new")
 
 
 # --- with jails
@@ -130,7 +195,7 @@ def rows() -> list[dict[str, Any]]:
         "solutions": programs("print(input())", SWAP),
         "incorrect_solutions": programs("print(1)"),
     }
-    lost = add | {"name": "lost", "private_tests": cases(("5 5", "11")), "solutions": programs(ADD)}
+    lost = add | {"name": "lost", "private_tests": cases(("5 5", "11")), "solutions": programs(ADD, ADD + "  # again")}
     unknown = add | {"name": "unknown", "solutions": programs(), "incorrect_solutions": programs()}
     return [add, files, broken, loose, lost, unknown]
 
@@ -197,8 +262,8 @@ def test_the_clean_store(work: Path) -> None:
 @pytest.mark.nsjail
 def test_what_is_said(work: Path) -> None:
     said = (work / "said").read_text()
-    assert "7 correct programs, 42.9% accepted; 14 incorrect ones, 100.0% rejected\n" in said
-    assert "6 problems: 2 unsound, 1 unverified" in said
+    assert "8 correct programs, 37.5% accepted; 14 incorrect ones, 100.0% rejected\n" in said
+    assert "6 problems: 2 unsound, 0 doubtful, 1 unverified" in said
     assert "4 problems written, 1 of them without 1 tests\n1 dropped: its checker is broken\n" in said
     assert max(map(len, said.splitlines())) <= 110  # paths aside
 
@@ -227,7 +292,7 @@ def test_results_of_another_store_are_refused(tmp_path: Path) -> None:
     Results(tmp_path / "r", ProblemStore.open(tmp_path / "a"), 20).close()
     Results(tmp_path / "r", ProblemStore.open(tmp_path / "a"), 20).close()
     for store, number in (("b", 20), ("a", 10)):
-        with pytest.raises(UsageError, match="holds results of another store or number of programs"):
+        with pytest.raises(UsageError, match="holds no results of this store and number of programs"):
             Results(tmp_path / "r", ProblemStore.open(tmp_path / store), number)
 
 

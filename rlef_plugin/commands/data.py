@@ -89,15 +89,20 @@ def verify(
     from rlef_plugin.problems import ProblemStore
     from rlef_plugin.problems.clean import write_clean
     from rlef_plugin.problems.verify_report import show
+    from rlef_plugin.problems.writer import check_target
 
     opened = ProblemStore.open(store)
+    targets = [(out, drop) for out, drop in ((drop_unsound, True), (order, False)) if out]
+    if len({out.absolute() for out, _ in targets}) < len(targets):
+        raise UsageError(f"--drop-unsound and --order both name {order}: give each a folder of its own.")
+    for out, _ in targets:  # now, not after hours of judging
+        check_target(out, overwrite)
     with _progress() as progress:
         judged = asyncio.run(_judge_all(opened, opened.ids(split), jobs, programs, json_, progress))
     show(judged, min_accepted, Console())
-    for out, drop in ((drop_unsound, True), (order, False)):
-        if out:
-            report = write_clean(opened, judged, out, drop=drop, min_accepted=min_accepted, overwrite=overwrite)
-            typer.echo(f"{out}: {report}")
+    for out, drop in targets:
+        report = write_clean(opened, judged, out, drop=drop, min_accepted=min_accepted, overwrite=overwrite)
+        typer.echo(f"{out}: {report}")
 
 
 async def _judge_all(

@@ -1,7 +1,8 @@
 """A judged store -> one in which right programs win, and whose private tests come in the order that ends soonest.
 
-Dropped are tests that no correct program passes, and problems that are unsound even then (judged.py says when). With
-`drop=False` only the order changes. Problems that were not judged, and programs, are copied as they are.
+Dropped are tests that several correct programs fail and none passes, and problems that are unsound even then
+(judged.py says when). With `drop=False` only the order changes. Problems that were not judged, and programs, are
+copied as they are; doubtful ones keep all their tests, and are counted.
 """
 
 from collections import Counter
@@ -23,11 +24,13 @@ class CleanReport:
     kept: int = 0
     tests_dropped: int = 0
     problems_cut: int = 0  # that stay, without some of their tests
+    doubtful: int = 0  # that stay, whole
     dropped: dict[str, str] = field(default_factory=dict)  # id -> why
 
     def __str__(self) -> str:
         cut = f", {self.problems_cut:,} of them without {self.tests_dropped:,} tests" if self.tests_dropped else ""
         lines = [f"{self.kept:,} problems written{cut}"]
+        lines += [f"{self.doubtful:,} doubtful kept: their only correct program fails a test"] if self.doubtful else []
         reasons = Counter(self.dropped.values())
         return "\n".join(lines + [f"{count:,} dropped: {reason}" for reason, count in reasons.items()])
 
@@ -56,10 +59,11 @@ def write_clean(
                 continue
             problem = store[problem_id]
             if found:
-                places = sound_tests(found) if drop and found.usable else list(range(found.tests))
+                places = sound_tests(found) if drop else list(range(found.tests))
                 problem = _with_tests(problem, found, places)
                 report.tests_dropped += found.tests - len(places)
                 report.problems_cut += len(places) < found.tests
+                report.doubtful += found.doubtful and drop
             writer.add(problem, store.solutions(problem_id))
             report.kept += 1
         if not report.kept:

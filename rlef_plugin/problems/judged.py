@@ -3,12 +3,15 @@
     a program's results   a text with a character a test, public ones first: 0 accepted, 1 to 6 the Verdict, - not run
     usable                a correct program that passes a test at least; one that passes none (a module that is not
                           there, another problem's program) says nothing about the tests
-    unpassed test         was run on usable programs, and none passes it: several right answers, a wrong output, or
-                          limits no Python program keeps to
+    unpassed test         no usable program passes it, and `MIN_PROGRAMS` fail it other than by time: several right
+                          answers or a wrong output
+    slow test             any other that no usable program passes, though some were run, and one timed out: no reason
+                          to drop the test, since its input may be what tells fast programs from slow ones
     idle test             no program fails it, right or wrong, though wrong ones were judged
 
 Unsound is a problem on which right programs lose, and nothing else: that a wrong program is accepted is reported, and
-is no reason to drop anything. A problem without usable programs is unverified and stays.
+is no reason to drop anything. A problem without usable programs is unverified and stays. So does a doubtful one, whose
+only usable program fails a test: whether the test is wrong or the program, one program cannot say.
 """
 
 from collections import Counter
@@ -17,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCEPTED, NOT_RUN, TIMEOUT = "0", "-", "3"  # 3 as in Verdict.TIMEOUT
+MIN_PROGRAMS = 2  # usable ones that fail a test before it is dropped
+MAX_UNPASSED = 0.25  # of a problem's tests; with more, programs or tests are another problem's
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,23 @@ class Judged:
     @property
     def unpassed(self) -> list[int]:
         """Places of tests."""
-        columns = [{one[i] for one in self.usable} - {NOT_RUN} for i in range(self.tests)]
-        return [i for i, found in enumerate(columns) if found and ACCEPTED not in found]
+        return [i for i, found in self._failed.items() if sum(one != TIMEOUT for one in found) >= MIN_PROGRAMS]
+
+    @property
+    def slow(self) -> list[int]:
+        """Places of tests."""
+        unpassed = self.unpassed
+        return [i for i, found in self._failed.items() if TIMEOUT in found and i not in unpassed]
+
+    @property
+    def doubtful(self) -> bool:
+        return len(self.usable) < MIN_PROGRAMS and any(any(map(fails, one)) for one in self.usable)
+
+    @property
+    def _failed(self) -> dict[int, list[str]]:
+        """By place, what usable programs got on a test that some were run on and none passes."""
+        columns = {i: [one[i] for one in self.usable if one[i] != NOT_RUN] for i in range(self.tests)}
+        return {i: found for i, found in columns.items() if found and ACCEPTED not in found}
 
     @property
     def idle(self) -> list[int]:
@@ -60,7 +80,8 @@ class Judged:
     def facts(self) -> dict[str, Any]:
         """The numbers, for machines."""
         numbers = {"accepted": self.accepted, "rejected": self.rejected, "usable": len(self.usable)}
-        return numbers | {"unpassed_tests": self.unpassed, "idle_tests": self.idle, "unsound": unsound(self)}
+        tests = {"unpassed_tests": self.unpassed, "slow_tests": self.slow, "idle_tests": self.idle}
+        return numbers | tests | {"unsound": unsound(self), "doubtful": self.doubtful}
 
 
 def fails(result: str) -> bool:
@@ -82,15 +103,19 @@ def unsound(judged: Judged, min_accepted: float = 0.5) -> str:
     """Why the problem should not be trained on, even without the unpassed tests; "" if it may be."""
     if judged.checker:
         return "its checker is broken"
-    if not judged.usable:
+    if not judged.usable or judged.doubtful:
         return ""
     left = sound_tests(judged)
     if not any(i < judged.public for i in left):
         return "no correct program passes any public test"
     if judged.tests > judged.public and not any(i >= judged.public for i in left):
         return "no correct program passes any private test"
+    if judged.tests - len(left) > MAX_UNPASSED * judged.tests:
+        return f"more than {MAX_UNPASSED:.0%} of its tests are passed by no correct program"
     accepted = sum(passes(one, left) for one in judged.usable)
     if accepted < min_accepted * len(judged.usable):
+        if judged.slow:
+            return "its correct programs take too long for some test"
         return f"of its correct programs, less than {min_accepted:.0%} are accepted"
     return ""
 

@@ -95,16 +95,20 @@ class Results:
     """Results in a file that grows as problems are judged."""
 
     def __init__(self, path: Path, store: ProblemStore, programs: int) -> None:
+        """Raise StoreError, and leave the file as it is, if it holds anything else."""
         header = {"verify": 1, "files": store.manifest["files"], "programs": programs}
+        whole = json.dumps(header).encode() + b"\n"
         self.done: dict[str, Judged] = {}
-        self._file = path.open("a+b")
+        try:
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written ({error.strerror}): name another file") from None
         self._file.seek(0)
-        first, end = self._file.readline(), 0
-        if first.endswith(b"\n") and json.loads(first) != header:
+        first = self._file.readline()
+        if not whole.startswith(first):  # a run that was killed may have left a part of the header
             self._file.close()
-            raise StoreError(f"{path} holds results of another store or number of programs: name another file")
-        if first.endswith(b"\n"):
-            end = self._read()
+            raise StoreError(f"{path} holds no results of this store and number of programs: name another file")
+        end = self._read() if first == whole else 0
         self._file.truncate(end)
         if not end:
             self._write(header)

@@ -16,17 +16,23 @@ def show(judged: Mapping[str, Judged], min_accepted: float, console: Console) ->
     problems = list(judged.values())
     _rates(problems, console)
     tests = sum(one.tests for one in problems)
-    unpassed, idle = (sum(len(getattr(one, kind)) for one in problems) for kind in ("unpassed", "idle"))
-    console.print(f"{tests:,} tests: {unpassed:,} that no correct program passes, {idle:,} that fail no program")
+    kinds = ("unpassed", "slow", "idle")
+    unpassed, slow, idle = (sum(len(getattr(one, kind)) for one in problems) for kind in kinds)
+    console.print(
+        f"{tests:,} tests: {unpassed:,} that no correct program passes, {slow:,} that all take too long for, "
+        f"{idle:,} that fail no program"
+    )
     reasons = {one.id: unsound(one, min_accepted) for one in problems}
     console.print(
         f"{len(problems):,} problems: {sum(map(bool, reasons.values())):,} unsound, "
-        f"{sum(not one.usable and not one.checker for one in problems):,} unverified (no correct program to judge by)"
+        f"{sum(one.doubtful for one in problems):,} doubtful, "
+        f"{sum(not one.usable and not one.checker for one in problems):,} unverified (no correct program)"
     )
     _saving(problems, console)
-    worst = [one for one in problems if reasons[one.id] or one.unpassed]
+    reasons |= {one.id: "doubtful" for one in problems if one.doubtful and not reasons[one.id]}
+    worst = [one for one in problems if reasons[one.id] or one.unpassed or one.slow]
     if worst:
-        worst.sort(key=lambda one: (not reasons[one.id], -len(one.unpassed)))
+        worst.sort(key=lambda one: (not reasons[one.id], one.doubtful, -len(one.unpassed)))
         console.print(_table(worst[:SHOWN], reasons, len(worst)))
 
 
@@ -54,7 +60,7 @@ def _saving(problems: list[Judged], console: Console) -> None:
 
 def _table(problems: list[Judged], reasons: Mapping[str, str], total: int) -> Table:
     table = Table(title=f"To look at: {len(problems)} of {total} problems", title_justify="left", box=None)
-    for name, style in (("problem", ""), ("right", ""), ("wrong", ""), ("unpassed", ""), ("unsound because", "red")):
+    for name, style in (("problem", ""), ("right", ""), ("wrong", ""), ("unpassed", ""), ("why", "red")):
         numeric = name in ("right", "wrong", "unpassed")
         table.add_column(name, style=style, justify="right" if numeric else "left", no_wrap=numeric)
     for one in problems:

@@ -55,7 +55,7 @@ class StoreWriter:
         self.out, self.key = Path(out).absolute(), key
         self.manifest: dict[str, Any] = {}  # goes into the manifest as it is
         self.done: list[dict[str, Any]] = []
-        _check_target(self.out, overwrite)
+        check_target(self.out, overwrite)
         self._folder = self.out.with_name(f".{self.out.name}.building")
         self._index: list[dict[str, Any]] = []
         self._counts = {"tests": 0, "solutions": 0}
@@ -164,8 +164,12 @@ class StoreWriter:
         _flush(self.out.parent)
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
-    """Never remove what is not a store."""
+def check_target(out: Path, overwrite: bool) -> None:
+    """Never remove what is not a store.
+
+    Raises:
+        StoreError: there is something else at `out`, or a store that may not be overwritten.
+    """
     if not out.exists():
         return
     if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).exists()):
