@@ -7,6 +7,7 @@ The problems (`rows`) each have a secret number that every test expects and that
     echo     sends the same wrong program again and again
     coin     right at once in every second of a problem's conversations, else wrong to the end, each time otherwise
     mute     never sends a program
+    torn     sends half of a surrogate pair, which no file can hold
     mender   asked to repair a program, sends 1 for the first time a problem is asked and what the feedback in the
              question says was expected from the second time on
 """
@@ -72,6 +73,9 @@ class Models:
     def mute(self, messages: Messages) -> str:
         return "I would rather not."
 
+    def torn(self, messages: Messages) -> str:
+        return "half a pair: \ud83d"
+
     def mender(self, messages: Messages) -> str:
         question = messages[0]["content"]
         with self.lock:
@@ -81,13 +85,15 @@ class Models:
 
 
 @contextmanager
-def serving(fail: Callable[[int], int] = lambda request: 0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def serving(
+    fail: Callable[[int], int] = lambda request: 0, said: str = "not now"
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """(URL, the requests so far). `fail(number of the request)` gives an HTTP error status, or 0 for an answer."""
     models, requests, lock = Models(), [], threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            names = ("reader", "echo", "coin", "mute", "mender")
+            names = ("reader", "echo", "coin", "mute", "torn", "mender")
             self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
         def do_POST(self) -> None:
@@ -96,7 +102,7 @@ def serving(fail: Callable[[int], int] = lambda request: 0) -> Iterator[tuple[st
                 requests.append(asked)
                 status = fail(len(requests))
             if status:
-                return self.reply(status, {"error": {"message": "not now"}}, {"retry-after-ms": "1"})
+                return self.reply(status, {"error": {"message": said}}, {"retry-after-ms": "1"})
             text = getattr(models, asked["model"])(asked["messages"])
             usage = {"prompt_tokens": 50, "completion_tokens": 9, "total_tokens": 59}
             message = {"role": "assistant", "content": text}

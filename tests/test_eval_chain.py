@@ -1,6 +1,7 @@
 """Evaluation end to end on scripted models: served, played in real jails, scored, analysed; every number is known."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,9 @@ def test_a_model_without_programs(store: Path, tmp_path: Path) -> None:
 def test_a_stopped_evaluation_goes_on_and_asks_for_nothing_twice(store: Path, tmp_path: Path) -> None:
     """The server dies in the middle: what had ended is kept, the rest is played by the next call, nothing twice."""
     with serving(lambda number: 400 if number > 29 else 0) as (url, asked):
-        with pytest.raises(UsageError, match="the same command goes on from there"):
+        with pytest.raises(UsageError, match=r"refuses a request \(.*400.*the same command goes on from there"):
             run.evaluate(settings(store, tmp_path, url, "echo"), tmp_path, QUIET)
+        assert len(asked) <= 29 + 8  # each of the 8 in flight is refused once at most
     kept = read(tmp_path / "rollouts")
     assert 0 < len(kept) < PROBLEMS * 4
     with serving() as (url, asked):
@@ -98,6 +100,38 @@ def test_a_stopped_evaluation_goes_on_and_asks_for_nothing_twice(store: Path, tm
         assert len(asked) == 3 * (PROBLEMS * 4 - len(kept))
     again = read(tmp_path / "rollouts")
     assert len(again) == PROBLEMS * 4 and all(one in again for one in kept)
+
+
+def test_a_conversation_that_is_too_long_for_the_server_ends_its_episode(store: Path, tmp_path: Path) -> None:
+    """The server's context holds one message: the second response is empty, and judged as the last one."""
+    too_long = "This model's maximum context length is 4096 tokens."
+    with serving(lambda number: 400 if number > PROBLEMS else 0, said=too_long) as (url, asked):
+        chosen = settings(store, tmp_path, url, "echo", rollouts=1)
+        run.evaluate(replace(chosen, in_flight=PROBLEMS), tmp_path, QUIET)
+    found = read(tmp_path / "rollouts")
+    assert [[turn.verdict for turn in one.turns] for one in found] == [["wrong_output", "invalid_code"]] * PROBLEMS
+    assert len(asked) == 2 * PROBLEMS
+    with serving(lambda number: 400, said=too_long) as (url, _):
+        with pytest.raises(UsageError, match="the first message of problem 'secret-0' leaves no room for a response"):
+            chosen = replace(settings(store, tmp_path / "b", url, "echo"), in_flight=1)
+            run.evaluate(chosen, tmp_path / "b", QUIET)
+
+
+def test_a_response_may_fill_what_is_left_of_the_episode(store: Path, tmp_path: Path) -> None:
+    """The server says that 59 tokens are read and written; with at most 512 of feedback, 32 around it and 16 of a
+    response, 619 leave room for another turn, of which the first response may have all but its own prompt."""
+    with serving() as (url, asked):
+        chosen = settings(store, tmp_path, url, "echo", "rlef.turn_limit=2", rollouts=1)
+        run.evaluate(replace(chosen, max_len=619, problems=1), tmp_path, QUIET)
+    first, second = asked
+    assert first["max_tokens"] == 619 - 32 - math.ceil(len(first["messages"][0]["content"]) / 3)
+    assert second["max_tokens"] == 619 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+
+
+def test_text_that_cannot_be_written_is_replaced(store: Path, tmp_path: Path) -> None:
+    with serving() as (url, _):
+        run.evaluate(settings(store, tmp_path, url, "torn", rollouts=1), tmp_path, QUIET)
+    assert [one.messages[-1].text for one in read(tmp_path / "rollouts")] == ["half a pair: ?"] * PROBLEMS
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -131,8 +165,9 @@ def test_the_folder_of_another_evaluation_is_refused(store: Path, tmp_path: Path
 
 def test_what_cannot_work_is_said_before_work_starts(store: Path, tmp_path: Path) -> None:
     with serving() as (url, _):
-        with pytest.raises(UsageError, match=r"serves reader, echo, coin, mute, mender, not 'gpt': change --model"):
+        with pytest.raises(UsageError, match=r"serves reader, .*, not 'gpt': change --model"):
             run.evaluate(settings(store, tmp_path / "a", url, "gpt"), tmp_path / "a", QUIET)
+        run.evaluate(settings(store, tmp_path / "a", url, "echo", rollouts=1), tmp_path / "a", QUIET)  # still free
         with pytest.raises(UsageError, match="has no split 'test': choose one of valid"):
             run.evaluate(replace(settings(store, tmp_path, url, "echo"), split="test"), tmp_path, QUIET)
     bare = tmp_path / "bare"

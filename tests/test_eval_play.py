@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from rlef_plugin.config import RlefConfig
+from rlef_plugin.env import EnvConfig
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.play import draws, missing, play_all
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, Turn
-from rlef_plugin.evaluation.settings import EvalSettings, with_preset
+from rlef_plugin.evaluation.score import incomplete
+from rlef_plugin.evaluation.settings import EvalSettings, sampling
+from rlef_plugin.judge import JudgeConfig
 
 SETTINGS = EvalSettings(model="m", config=RlefConfig())
 TURN = Turn("accepted", True, 1.0, "x", 1, 0.0, 0.0, 0.0, 0.0)
@@ -78,10 +81,41 @@ def test_temperatures_are_drawn_uniformly_between_two() -> None:
     assert {next(draws(SETTINGS, "a", index))[0] for index in range(9)} == {0.2}
 
 
-def test_presets_are_the_papers() -> None:
-    assert (with_preset(SETTINGS, "10@100").temperature, with_preset(SETTINGS, "10@100").rollouts) == (1.0, 200)
+def test_presets_are_the_papers_and_what_was_given_comes_first() -> None:
+    given = {"rollouts": None, "temperature": None, "top_p": None}
+    assert sampling("10@100", given) == {"temperature": 1.0, "top_p": 0.95, "rollouts": 200}
+    assert sampling("10@100", {**given, "rollouts": 8})["rollouts"] == 8
+    assert sampling("", {**given, "temperature": 0.0}) == {"temperature": 0.0}
     with pytest.raises(UsageError, match="choose one of 1@3, 10@100"):
-        with_preset(SETTINGS, "1@5")
+        sampling("1@5", given)
+
+
+def test_a_resume_compares_the_judge_and_the_contents_of_files(tmp_path: Path) -> None:
+    examples = tmp_path / "sft.jsonl"
+    examples.write_text("{}\n")
+    first = replace(SETTINGS, config=RlefConfig(episode=EnvConfig(few_shot=str(examples))))
+    first.write(tmp_path / "out", {}, 3)
+    first.check(tmp_path / "out", {})
+    lenient = replace(first, config=replace(first.config, judge=JudgeConfig(strict_exit=False)))
+    with pytest.raises(UsageError, match="strict_exit=True, not False"):
+        lenient.check(tmp_path / "out", {})
+    examples.write_text('{"other": 1}\n')
+    with pytest.raises(UsageError, match="few_shot_digest="):
+        first.check(tmp_path / "out", {})
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    worded = replace(SETTINGS, config=RlefConfig(episode=EnvConfig(prompts=str(prompts))))
+    before = worded.identity()
+    (prompts / "first_message.txt").write_text("$description")
+    assert worded.identity() != before
+
+
+def test_an_evaluation_says_that_it_is_incomplete() -> None:
+    rollouts = [
+        Rollout(problem, index, True, (TURN,), ()) for problem, count in (("a", 5), ("b", 2)) for index in range(count)
+    ]
+    assert incomplete(rollouts, {}) == incomplete(rollouts, {"asked": {"problems": 1, "rollouts": 5}}) == ""
+    assert incomplete(rollouts, {"asked": {"problems": 2, "rollouts": 3}}).startswith("Incomplete: 5 of 6 rollouts")
 
 
 @pytest.mark.parametrize(

@@ -36,17 +36,19 @@ def test_every_rollout_comes_back_equal_and_in_order(tmp_path: Path) -> None:
     assert read(tmp_path) == sorted(MANY, key=lambda one: (one.problem, one.index))
     assert [path.name for path in sorted(tmp_path.iterdir())] == [
         "journal.jsonl",
+        "lock",
         *(f"part-00000{n}.parquet" for n in (1, 2, 3)),
     ]
 
 
 def test_another_process_goes_on_after_a_kill(tmp_path: Path) -> None:
-    """A killed process closes nothing: the next one finds the journal as it was left, half a line at its end."""
+    """A killed process keeps no lock: the next one finds the journal as it was left, half a line at its end."""
     first = RolloutFolder(tmp_path)
     for one in MANY[:6]:
         first.append(one)
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write('{"problem": "b", "ind')
+    first.lock.close()
     second = RolloutFolder(tmp_path)
     assert all((one.problem, one.index) in second for one in MANY[:6])
     assert not any((one.problem, one.index) in second for one in MANY[6:])
@@ -63,6 +65,7 @@ def test_a_kill_between_moving_and_clearing_repeats_nothing(tmp_path: Path) -> N
     before = (tmp_path / "journal.jsonl").read_bytes()
     folder.append(MANY[3])  # moves the four to a part
     (tmp_path / "journal.jsonl").write_bytes(before)  # as if killed before the journal was cleared
+    folder.lock.close()
     assert len(read(tmp_path)) == 4
     again = RolloutFolder(tmp_path)
     again.close()
@@ -74,6 +77,44 @@ def test_an_unfinished_part_is_ignored(tmp_path: Path) -> None:
     folder.append(MANY[0])
     (tmp_path / "part-000001.unfinished").write_bytes(b"PAR1 half")
     assert read(tmp_path) == [MANY[0]]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    first = RolloutFolder(tmp_path)
+    with pytest.raises(UsageError, match="another process plays into .*: wait until it has ended, or change --out"):
+        RolloutFolder(tmp_path)
+    first.append(MANY[0])
+    first.close()
+    RolloutFolder(tmp_path).close()
+    assert read(tmp_path) == [MANY[0]]
+
+
+def test_a_part_that_was_taken_away_lets_none_be_overwritten(tmp_path: Path) -> None:
+    folder = RolloutFolder(tmp_path)
+    for one in MANY[:8]:
+        folder.append(one)
+    (tmp_path / "part-000001.parquet").unlink()
+    for one in MANY[8:]:
+        folder.append(one)
+    folder.close()
+    assert read(tmp_path) == sorted(MANY[4:], key=lambda one: (one.problem, one.index))
+
+
+def test_reading_misses_no_row_that_is_moved_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The move happens between the two looks: after the journal, before the parts."""
+    folder = RolloutFolder(tmp_path)
+    for one in MANY[:3]:
+        folder.append(one)
+    look = rollouts._journal
+
+    def then_moved(path: Path) -> list[Rollout]:
+        found = list(look(path))
+        folder._move_to_part()
+        return found
+
+    monkeypatch.setattr(rollouts, "_journal", then_moved)
+    assert len(read(tmp_path)) == 3
+    folder.close()
 
 
 def test_a_limit_of_turns_makes_a_shorter_rollout_that_was_not_solved() -> None:

@@ -14,15 +14,17 @@ def evaluate(
     tokenizer: Annotated[str, typer.Option(help="With --url: counts feedback tokens.")] = "",
     split: Annotated[str, typer.Option()] = "valid",
     env: Annotated[str, typer.Option(help="Import path of the environment.")] = "rlef_plugin.CodeContestsEnv",
-    preset: Annotated[str, typer.Option(help="1@3 or 10@100: temperature, top-p and rollouts as in the paper.")] = "",
+    preset: Annotated[
+        str, typer.Option(help="1@3 or 10@100: temperature, top-p and rollouts as in the paper, where not given.")
+    ] = "",
     turn_limit: Annotated[int, typer.Option(help="Responses an episode, at most.")] = 3,
-    rollouts: Annotated[int, typer.Option(help="Of each problem.")] = 20,
+    rollouts: Annotated[int | None, typer.Option(help="Of each problem; else 20.")] = None,
     problems: Annotated[int, typer.Option(help="Only the first so many; 0 = all.")] = 0,
-    temperature: Annotated[float, typer.Option()] = 0.2,
+    temperature: Annotated[float | None, typer.Option(help="Else 0.2.")] = None,
     temperature_to: Annotated[
         float | None, typer.Option(help="Draw each response's temperature between the two.")
     ] = None,
-    top_p: Annotated[float, typer.Option()] = 0.95,
+    top_p: Annotated[float | None, typer.Option(help="Else 0.95.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     max_len: Annotated[int, typer.Option(help="Tokens of a whole episode.")] = 8192,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of one response.")] = 1024,
@@ -35,7 +37,7 @@ def evaluate(
     from rich.console import Console
 
     from rlef_plugin.evaluation import run
-    from rlef_plugin.evaluation.settings import EvalSettings, config_of, with_preset
+    from rlef_plugin.evaluation.settings import EvalSettings, config_of, sampling
 
     overrides = [f"rlef.turn_limit={turn_limit}", f"rlef.cpu_host={str(cpu_host).lower()}", *(settings or [])]
     chosen = EvalSettings(
@@ -45,17 +47,15 @@ def evaluate(
         config=config_of(env, store, out, overrides),
         split=split,
         problems=problems,
-        rollouts=rollouts,
-        temperature=temperature,
         temperature_to=temperature_to,
-        top_p=top_p,
         seed=seed,
         max_len=max_len,
         max_new_tokens=max_new_tokens,
         engines=engines,
         in_flight=in_flight,
+        **sampling(preset, {"rollouts": rollouts, "temperature": temperature, "top_p": top_p}),
     )
-    run.evaluate(with_preset(chosen, preset) if preset else chosen, out, Console())
+    run.evaluate(chosen, out, Console())
 
 
 def score(out: Annotated[Path, typer.Argument(help="What `rlef eval --out` wrote.")]) -> None:

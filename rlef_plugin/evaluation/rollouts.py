@@ -2,19 +2,21 @@
 
     folder/journal.jsonl         the latest, a line each, appended and flushed as they end
     folder/part-000001.parquet   a thousand each, moved there from the journal
+    folder/lock                  held by the one process that writes
 
 A row holds everything a score, an analysis or a report reads: programs, verdicts, times, the dialog. Reading needs no
-model and no problem store. A line that a kill cut in half was never promised and its rollout is played again; rows
-that stand in both files, after a kill between moving and clearing, count once. Not promised: to survive a loss of
-power.
+model and no problem store, and may be done while another process writes. A line that a kill cut in half was never
+promised and its rollout is played again; rows that stand in both files, after a kill between moving and clearing,
+count once. Not promised: to survive a loss of power.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +24,7 @@ import pyarrow.parquet as pq
 from rlef_plugin.errors import UsageError
 
 PART_ROWS = 1000
-JOURNAL = "journal.jsonl"
+JOURNAL, LOCK = "journal.jsonl", "lock"
 
 TURN = pa.struct(
     {
@@ -99,13 +101,16 @@ def from_row(row: dict[str, Any]) -> Rollout:
 
 
 class RolloutFolder:
-    """Appends to a folder, and goes on where an earlier process was stopped."""
+    """Appends to a folder, alone, and goes on where an earlier process was stopped."""
 
     def __init__(self, folder: Path) -> None:
+        """Raise UsageError if another process plays into the folder."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.waiting = [asdict(rollout) for rollout in _journal(folder)]
-        self.kept = {(row["problem"], row["index"]) for row in self.waiting} | set(_keys(folder))
+        self.lock = _locked(folder)
+        moved = set(_keys(folder))
+        self.waiting = [asdict(one) for one in _journal(folder) if (one.problem, one.index) not in moved]
+        self.kept = {(row["problem"], row["index"]) for row in self.waiting} | moved
         self._rewrite_journal()
 
     def __contains__(self, key: tuple[str, int]) -> bool:
@@ -124,9 +129,11 @@ class RolloutFolder:
         if self.waiting:
             self._move_to_part()
         self.file.close()
+        self.lock.close()
 
     def _move_to_part(self) -> None:
-        part = self.folder / f"part-{len(_parts(self.folder)) + 1:06d}.parquet"
+        last = max((int(part.stem.removeprefix("part-")) for part in _parts(self.folder)), default=0)
+        part = self.folder / f"part-{last + 1:06d}.parquet"
         unfinished = part.with_suffix(".unfinished")
         pq.write_table(pa.Table.from_pylist(self.waiting, SCHEMA), unfinished, compression="zstd")
         os.replace(unfinished, part)
@@ -148,7 +155,8 @@ def read(folder: Path) -> list[Rollout]:
     Raises:
         UsageError: there is no rollout.
     """
-    found = {(one.problem, one.index): one for one in (*_in_parts(folder), *_journal(folder))}
+    journal = list(_journal(folder))  # before the parts, to which its rows may be moved meanwhile
+    found = {(one.problem, one.index): one for one in (*journal, *_in_parts(folder))}
     if not found:
         raise UsageError(f"{folder} holds no rollouts: name the folder that `rlef eval` wrote")
     return [found[key] for key in sorted(found)]
@@ -159,6 +167,16 @@ def by_problem(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:
     for rollout in rollouts:
         groups.setdefault(rollout.problem, []).append(rollout)
     return groups
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    lock = (folder / LOCK).open("a+b")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UsageError(f"another process plays into {folder}: wait until it has ended, or change --out") from None
+    return lock
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -177,13 +195,7 @@ def _keys(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _journal(folder: Path) -> Iterator[Rollout]:
-    """Of the lines that were written whole; those that a part holds too are left out."""
+    """Of the lines that were written whole."""
     path = folder / JOURNAL
-    if not path.is_file():
-        return
-    moved = set(_keys(folder))
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            rollout = from_row(json.loads(line))
-            if (rollout.problem, rollout.index) not in moved:
-                yield rollout
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    yield from (from_row(json.loads(line)) for line in lines if line.endswith(b"\n"))

@@ -38,10 +38,14 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
     if settings.config.episode.feedback == "random":
         check_solutions(store, settings.split)
     _check(settings)
-    settings.write(out, {"problems_digest": _digest(store, settings.split)})
+    facts = {"problems_digest": _digest(store, settings.split)}
     folder = RolloutFolder(out / ROLLOUTS)
     try:
+        settings.check(out, facts)
         keys = missing(problems, settings.rollouts, folder)
+        if keys and settings.url:
+            _check_server(settings)
+        settings.write(out, facts, len(problems))
         already = len(problems) * settings.rollouts - len(keys)
         console.print(f"{len(problems)} problems x {settings.rollouts} rollouts; {already} are there already")
         if keys:
@@ -53,12 +57,15 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
 
 def show(out: Path, console: Console) -> list[score.Score]:
     """The table of an evaluation that was played before; needs no model."""
-    rows = score.table(kept.read(out / ROLLOUTS), settings_file.read(out))
+    rollouts, settings = kept.read(out / ROLLOUTS), settings_file.read(out)
+    rows = score.table(rollouts, settings)
     table = Table("n@k", "turns", "solve rate %", "95% interval", "problems", title=str(out))
     for row in rows:
         interval = f"{100 * row.rate.low:.1f} to {100 * row.rate.high:.1f}"
         table.add_row(row.name, str(row.turn_limit), f"{100 * row.rate.mean:.1f}", interval, str(row.rate.problems))
     console.print(table)
+    if lacking := score.incomplete(rollouts, settings):
+        console.print(lacking)
     return rows
 
 
@@ -114,6 +121,12 @@ def _check(settings: EvalSettings) -> None:
     preflight.check_versions()
     lengths = {"rollout.max_new_tokens": settings.max_new_tokens, "data.max_len": settings.max_len}
     preflight.check_context(settings.config, {"actor.model_name_or_path": settings.model, **lengths})
+
+
+def _check_server(settings: EvalSettings) -> None:
+    from rlef_plugin.evaluation import server
+
+    asyncio.run(server.check(settings))
 
 
 def _only_store(settings: EvalSettings) -> ProblemStore:

@@ -76,6 +76,19 @@ def curve_turns(settings: Mapping[str, Any]) -> list[int]:
     return [limit for limit in CURVE_TURNS if limit < played and stops_early(settings)] + [played]
 
 
+def incomplete(rollouts: Iterable[Rollout], settings: Mapping[str, Any]) -> str:
+    """A sentence if fewer rollouts are there than were asked for last, else ""."""
+    asked = settings.get("asked")
+    if not asked:
+        return ""
+    wanted = asked["problems"] * asked["rollouts"]
+    of_each = sorted(min(len(group), asked["rollouts"]) for group in by_problem(rollouts).values())
+    played = sum(of_each[-asked["problems"] :])
+    if played >= wanted:
+        return ""
+    return f"Incomplete: {played} of {wanted} rollouts are played, and the same `rlef eval` command plays the others."
+
+
 def stops_early(settings: Mapping[str, Any]) -> bool:
     episode = settings["episode"]
     return bool(episode["early_stop"]) and episode.get("feedback", "public") != "none"

@@ -2,15 +2,18 @@
 
 The environment is the one of training; what differs from it is said here. The server applies its own chat template, so
 its tokens are not ours to check. A token budget is counted by `settings.tokenizer` where one is named, else taken to
-be a third of the characters. A server may ignore `seed`. A response that opens with the environment's own text
-(HumanEval+) needs a server that continues a last assistant message, as vLLM's does.
+be a third of the characters; what the server says it has read and written counts first. A server may ignore `seed`. A
+response that opens with the environment's own text (HumanEval+) needs a server that continues a last assistant
+message, as vLLM's does.
 
 A server that fails for a while, or limits the rate, is asked again for about five minutes, then the evaluation ends;
-the same command goes on from there.
+the same command goes on from there. A request that it refuses (4xx) ends the evaluation at once, but for one that is
+too long for the server's context: then the episode ends with a last response that is empty.
 """
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +29,10 @@ from rlef_plugin.problems import ProblemStores
 
 RETRIES = 40  # the client waits up to 8 s between two: about five minutes
 TIMEOUT_S = 600  # of one response
-SPARE_TOKENS = 48  # of a template around a feedback message, and of the shortest response worth asking for
+TEMPLATE_TOKENS = 32  # around a message
+MIN_RESPONSE_TOKENS = 16  # as in training: a shorter one is not worth asking for
+TOO_LONG = re.compile(r"context[ _](length|size|window)|maximum (model )?length|longer than|too long", re.IGNORECASE)
+AGAIN = "what was played is kept, and the same command goes on from there"
 CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}  # vLLM's extension
 
 
@@ -47,20 +53,32 @@ class ServerPlayer:
         steps: list[Step] = []
         tokens: list[int] = []
         seconds: list[float] = []
+        context = 0  # tokens of the conversation up to the last response
         while not steps or not steps[-1].done:
             started = time.monotonic()
-            text, written, context = await self._respond(texts, env.prefill, *next(drawn))
+            frame = self.count_tokens(env.prefill) + TEMPLATE_TOKENS
+            room = self.settings.max_len - context - self.count_tokens(texts[-1]) - frame
+            try:
+                text, written, context = await self._respond(texts, env.prefill, room, *next(drawn))
+            except _TooLongError as error:
+                if not steps:
+                    raise _no_room(problem_id, str(error)) from None
+                text, written, context = "", 0, self.settings.max_len
             seconds.append(time.monotonic() - started)
             tokens.append(written)
-            needed = self.settings.config.episode.feedback_tokens + self.count_tokens(env.prefill) + SPARE_TOKENS
+            needed = self.settings.config.episode.feedback_tokens + frame + MIN_RESPONSE_TOKENS
             steps.append(await env.step(text, last=context + needed > self.settings.max_len))
             texts += [env.prefill + text] if steps[-1].done else [env.prefill + text, steps[-1].observation]
         return rollout_of(problem_id, index, steps, texts, tokens, seconds)
 
-    async def _respond(self, texts: list[str], prefill: str, temperature: float, seed: int) -> tuple[str, int, int]:
-        """(response, its tokens, tokens of the whole conversation after it)."""
+    async def _respond(
+        self, texts: list[str], prefill: str, room: int, temperature: float, seed: int
+    ) -> tuple[str, int, int]:
+        """(response, its tokens, tokens of the whole conversation after it); `room` is in tokens."""
         import openai
 
+        if room < MIN_RESPONSE_TOKENS:
+            raise _TooLongError(f"{room} of --max-len {self.settings.max_len} tokens are left")
         messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
         messages += [{"role": "assistant", "content": prefill}] if prefill else []
         try:
@@ -69,39 +87,54 @@ class ServerPlayer:
                 messages=messages,
                 temperature=temperature,
                 top_p=self.settings.top_p,
-                max_tokens=self.settings.max_new_tokens,
+                max_tokens=min(self.settings.max_new_tokens, room),
                 seed=seed,
                 extra_body=CONTINUE if prefill else None,
             )
         except openai.OpenAIError as error:
-            raise UsageError(
-                f"the server at {self.settings.url} failed for minutes ({_sentence(error)}): what was played is "
-                "kept, and the same command goes on from there"
-            ) from None
-        text = answer.choices[0].message.content or ""
+            raise self._failure(error) from None
+        text = (answer.choices[0].message.content or "").encode(errors="replace").decode()  # no lone surrogates
         usage = answer.usage
         written = usage.completion_tokens if usage else self.count_tokens(text)
         return text, written, usage.total_tokens if usage else sum(map(self.count_tokens, [*texts, text]))
+
+    def _failure(self, error: Exception) -> Exception:
+        status, said = getattr(error, "status_code", 0), _sentence(error)
+        if status == 400 and TOO_LONG.search(str(error)):
+            return _TooLongError(said)
+        if 400 <= status < 500 and status not in (408, 409, 429):  # those the client has asked again
+            return UsageError(f"the server at {self.settings.url} refuses a request ({said}): change that; {AGAIN}")
+        return UsageError(f"the server at {self.settings.url} failed for minutes ({said}): {AGAIN}")
 
     async def close(self) -> None:
         await self.client.close()
         await self.judge.close()
 
 
-async def open_player(settings: EvalSettings) -> ServerPlayer:
-    """Check the server, then start the judge.
+class _TooLongError(Exception):
+    """A conversation leaves no room for a response."""
+
+
+def _no_room(problem_id: str, said: str) -> UsageError:
+    return UsageError(
+        f"the first message of problem {problem_id!r} leaves no room for a response ({said}): raise --max-len and the "
+        "server's context, lower --max-new-tokens, or leave the problem out of the store"
+    )
+
+
+async def check(settings: EvalSettings) -> None:
+    """That the evaluation can start, before anything is kept of it.
 
     Raises:
         UsageError: the client is not installed, nothing answers at the URL, or it does not serve the model.
     """
+    client = _client(settings)
+    _counter(settings.tokenizer)
+    import openai
+
     try:
-        import openai
-    except ImportError:
-        raise UsageError("--url needs the package openai, which is not installed: pip install openai") from None
-    key = os.environ.get("OPENAI_API_KEY", "none")
-    client = openai.AsyncOpenAI(base_url=settings.url, api_key=key, max_retries=RETRIES, timeout=TIMEOUT_S)
-    try:
-        served = [model.id async for model in client.with_options(max_retries=1, timeout=30).models.list()]
+        async with client.with_options(max_retries=1, timeout=30) as asked:
+            served = [model.id async for model in asked.models.list()]
     except openai.OpenAIError as error:
         raise UsageError(
             f"no OpenAI-compatible server answers at {settings.url} ({_sentence(error)}): start it, or change --url "
@@ -111,7 +144,19 @@ async def open_player(settings: EvalSettings) -> ServerPlayer:
         raise UsageError(
             f"the server at {settings.url} serves {', '.join(served)}, not {settings.model!r}: change --model"
         )
-    return ServerPlayer(settings, client, await open_judge(settings.config.judge))
+
+
+async def open_player(settings: EvalSettings) -> ServerPlayer:
+    return ServerPlayer(settings, _client(settings), await open_judge(settings.config.judge))
+
+
+def _client(settings: EvalSettings) -> Any:
+    try:
+        import openai
+    except ImportError:
+        raise UsageError("--url needs the package openai, which is not installed: pip install openai") from None
+    key = os.environ.get("OPENAI_API_KEY", "none")
+    return openai.AsyncOpenAI(base_url=settings.url, api_key=key, max_retries=RETRIES, timeout=TIMEOUT_S)
 
 
 def _counter(tokenizer: str) -> Callable[[str], int]:
@@ -119,7 +164,10 @@ def _counter(tokenizer: str) -> Callable[[str], int]:
         return lambda text: math.ceil(len(text) / 3)
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--tokenizer {tokenizer!r} does not load ({_sentence(error)}): name another") from None
     return lambda text: len(loaded.encode(text, add_special_tokens=False))
 
 

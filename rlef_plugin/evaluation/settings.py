@@ -1,14 +1,16 @@
 """What one evaluation is: written to eval.json beside its rollouts, and compared with it when it goes on.
 
 Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model, problems (by a
-digest of the store), episode and sampling. What only decides how much or how fast (rollouts a problem, number of
-problems, engines, judge) may change.
+digest of the store), episode (with the contents of its files), strictness of the judge and sampling. What only decides
+how much or how fast (rollouts a problem, number of problems, engines, the judge's workers) may change; how much was
+asked for last is kept, to know when an evaluation is complete.
 """
 
 import argparse
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,27 +64,33 @@ class EvalSettings:
     def identity(self) -> dict[str, Any]:
         """What two processes must agree on to write into one folder; flat, as eval.json keeps it."""
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "config")}
-        played = {"env": self.config.env, "episode": asdict(self.config.episode), "served": bool(self.url)}
-        return dict(json.loads(json.dumps({**values, **played})))
+        episode = self.config.episode
+        played = {"env": self.config.env, "episode": asdict(episode), "served": bool(self.url)}
+        judged = {"strict_exit": self.config.judge.strict_exit}
+        files = {"prompts_digest": _digest(episode.prompts), "few_shot_digest": _digest(episode.few_shot)}
+        return dict(json.loads(json.dumps({**values, **played, **judged, **files})))
 
-    def write(self, folder: Path, extra: dict[str, Any]) -> None:
-        """Keep the settings, `extra` facts (versions, fingerprints of the stores) among them.
+    def check(self, folder: Path, extra: dict[str, Any]) -> None:
+        """That a folder which holds an evaluation holds this one.
 
         Raises:
-            UsageError: the folder holds another evaluation.
+            UsageError: it is another one.
         """
-        now = {**self.identity(), **extra}
-        path = folder / FILE
-        if path.is_file():
-            before = json.loads(path.read_text())
-            differs = next((key for key in now if before.get(key) != now[key]), None)
-            if differs:
-                raise UsageError(
-                    f"{folder} holds an evaluation with {differs}={before.get(differs)!r}, not {now[differs]!r}: "
-                    "choose another folder with --out, or ask for the same"
-                )
+        if not (folder / FILE).is_file():
+            return
+        before, now = read(folder), {**self.identity(), **extra}
+        differs = next((key for key in now if before.get(key) != now[key]), None)
+        if differs:
+            raise UsageError(
+                f"{folder} holds an evaluation with {differs}={before.get(differs)!r}, not {now[differs]!r}: "
+                "choose another folder with --out, or ask for the same"
+            )
+
+    def write(self, folder: Path, extra: dict[str, Any], problems: int) -> None:
+        """Keep the settings, `extra` facts (fingerprint of the store), and how much is asked for."""
+        asked = {"asked": {"problems": problems, "rollouts": self.rollouts}}
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(now, indent=1) + "\n")
+        (folder / FILE).write_text(json.dumps({**self.identity(), **extra, **asked}, indent=1) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -116,7 +124,20 @@ def config_of(env: str, store: Path, out: Path, overrides: Sequence[str]) -> Rle
     return config.from_flags(vars(own), (str(store.absolute()),), str(out.absolute()))
 
 
-def with_preset(settings: EvalSettings, preset: str) -> EvalSettings:
-    if preset not in PRESETS:
+def sampling(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `EvalSettings`: the preset's ("" = none), under those that were given (not None)."""
+    if preset and preset not in PRESETS:
         raise UsageError(f"--preset {preset}: choose one of {', '.join(PRESETS)}")
-    return replace(settings, **PRESETS[preset])
+    return {**PRESETS.get(preset, {}), **{key: value for key, value in given.items() if value is not None}}
+
+
+def _digest(path: str) -> str:
+    """Of a file, or of the prompt files in a folder; "" for no path."""
+    if not path:
+        return ""
+    files = sorted(Path(path).glob("*.txt")) if Path(path).is_dir() else [Path(path)]
+    try:
+        contents = [f"{file.name}\n".encode() + file.read_bytes() for file in files]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): change rlef.prompts or rlef.few_shot") from None
+    return hashlib.sha256(b"\n".join(contents)).hexdigest()[:16]
