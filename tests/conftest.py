@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tensors here are small: a second thread costs more than it gives
 os.environ.pop("RLEF_PLUGIN_DISABLE", None)
 
 LAST = ("host", "e2e")  # minutes each: a broken unit test should not have to wait for them

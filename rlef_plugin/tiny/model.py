@@ -99,7 +99,28 @@ def warm_up(
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> float:
-    """Language-model loss on the learned tokens of freshly drawn examples; returns the last step's loss."""
+    """Language-model loss on the learned tokens of freshly drawn examples; returns the last step's loss.
+
+    With one thread: products this small gain nothing from a second one, and where it has to wait for a core, the first
+    spins meanwhile (the demo's model: 86 s of CPU, and more than 600 s with two threads beside another program).
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _warm_up(model, draw, steps, batch, lr, seed, on_step)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _warm_up(
+    model: LlamaForCausalLM,
+    draw: Callable[[random.Random], Example],
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    on_step: Callable[[int, float], None],
+) -> float:
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
