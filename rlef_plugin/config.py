@@ -16,6 +16,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from rlef_plugin.env.base import EnvConfig
@@ -27,6 +28,7 @@ KL_FLAG = "algo.kl.estimator"  # the host's flag; with two more choices another 
 
 VARIABLE = "RLEF_CONFIG"
 PREFIX = "rlef."
+PATHS = (("run_dir",), ("episode", "prompts"), ("episode", "few_shot"))
 _NOT_FLAGS = ("env", "stores", "advantage_estimator", "kl_estimator", "episode", "judge")
 
 
@@ -106,6 +108,9 @@ def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: s
     chosen: dict[tuple[str, ...], Any] = {
         path: arguments[name] for name, _, _, path in fields() if arguments.get(name) is not None
     }
+    for path in PATHS:  # read by processes of Ray, which may have been started in another folder
+        if chosen.get(path):
+            chosen[path] = str(Path(chosen[path]).absolute())
     own = {path[0]: value for path, value in chosen.items() if len(path) == 1}
     episode = EnvConfig(**{path[1]: value for path, value in chosen.items() if path[0] == "episode"})
     if arguments.get("rlef.early_stop") and episode.feedback == "none":
@@ -144,7 +149,7 @@ def with_host_flags(
     if chosen and arguments["algo.kl.use_loss"]:
         raise UsageError(
             f"{chosen} is the KL in a turn's reward, but algo.kl.use_loss=True puts a KL a token in the loss instead: "
-            f"drop one, or set {KL_FLAG} to k1, k2 or k3"
+            f"drop one, or set {KL_FLAG} to k2 or k3"
         )
     kl = chosen_kl or (theirs if of_a_turn else config.kl)
     return dataclasses.replace(

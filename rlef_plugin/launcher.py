@@ -24,7 +24,7 @@ from rlef_plugin import config as settings
 from rlef_plugin.checkpoints import agree
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
-from rlef_plugin.limits import refuse_limits
+from rlef_plugin.limits import refuse_limits, refuse_steps
 from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
 
 log = logging.getLogger("rlef")
@@ -37,6 +37,7 @@ OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use 
     "reward.remote_url": "the environment gives the reward",
     "reward.model_name_or_path": "the environment gives the reward",
 }
+WRITTEN_TO = ("ckpt.path", "ckpt.output_dir")  # by processes of Ray, which may have been started in another folder
 PER_EPISODE = (
     "reward.overlong_buffer_len",
     "reward.stop_properly_penalty_coef",
@@ -95,6 +96,7 @@ def make_plan(flags: Sequence[str]) -> Plan:
         known = [name for name, *_ in settings.fields()]
         raise UsageError(host_cli.unknown_key(unknown[0].removeprefix("--").partition("=")[0], known))
     arguments = vars(host_cli.parse(theirs))
+    arguments |= {key: _absolute(arguments[key]) for key in WRITTEN_TO}
     _refuse_conflicts(arguments)
     if not arguments["data.prompt_dataset"]:
         raise UsageError("data.prompt_dataset is missing: name a problem store made by `rlef data build`")
@@ -187,7 +189,7 @@ def _absolute(path: str) -> str:
 
 
 def _flags_we_set(arguments: dict[str, Any]) -> list[str]:
-    """The host's flags that follow from `--env`: its executor, and the store's prompt files (one id a line)."""
+    """The host's flags that follow from `--env`: its executor, the store's prompt files (an id a line), paths."""
     from rlef_plugin.problems import ProblemStore
 
     flags = ["--train.agent_func_path", str(AGENT_FILE), "--data.input_key", "prompt", "--data.label_key", "label"]
@@ -197,6 +199,7 @@ def _flags_we_set(arguments: dict[str, Any]) -> list[str]:
             if set(",@") & set(str(prompts)):
                 raise UsageError(f"{key}={str(prompts)!r}: the host splits paths at ',' and '@', so move the store")
             flags += [f"--{key}", str(prompts), f"--{split}", "train"]  # a JSONL file has the one split "train"
+    flags += [word for key in WRITTEN_TO for word in (f"--{key}", arguments[key])]
     for key, replacements in host_cli.ADDED_CHOICES.items():
         flags += [f"--{key}", replacements.get(arguments[key], arguments[key])]
     return flags
@@ -211,9 +214,18 @@ def preflight(plan: Plan) -> None:
     from rlef_plugin.preflight import check_context, check_feedback, check_sandbox, check_versions
 
     check_versions()
+    _refuse_steps(plan)
     check_feedback(plan.config, plan.arguments)
     check_sandbox(plan.config)
     check_context(plan.config, plan.arguments)
+
+
+def _refuse_steps(plan: Plan) -> None:
+    from rlef_plugin.problems import ProblemStore
+
+    store = ProblemStore.open(_absolute(plan.arguments["data.prompt_dataset"]))
+    problems = store.splits[plan.arguments["data.prompt_split"]]
+    refuse_steps(plan.arguments, problems, groups_whole=plan.config.advantage_estimator != "turn")
 
 
 def run(plan: Plan) -> None:

@@ -1,8 +1,13 @@
 """Switches of the host that do not go together, each with the reason; read from its sources, OpenRLHF 0.11.2.
 
 The host accepts all of these and fails later, minutes into a run or silently. What it refuses itself is not repeated.
+
+`refuse_limits` needs the flags alone, `refuse_steps` also how many problems there are. Both hold micro-batches to what
+`RayActorGroup.async_run_method_batch` does with them: it gives each data-parallel rank of a group ceil(n / ranks), in
+order, so 6 over 4 ranks are 2, 2, 2, 0. Ranks with unlike shares wait for each other forever.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,19 @@ LIMITS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         "ckpt.max_num={ckpt.max_num}: the host deletes the old checkpoint before it writes the new one, so a run "
         "killed in between could not go on; set ckpt.max_num to 2 or more",
     ),
+    (
+        lambda a: a["algo.kl.target"] is not None,
+        "algo.kl.target={algo.kl.target}: an adaptive KL coefficient does not fit the host's trainer, its code says, "
+        "and no checkpoint keeps it; drop it and choose algo.kl.init_coef",
+    ),
+    (
+        lambda a: (
+            a["algo.kl.use_loss"] and not a["algo.kl.unbiased_gradient"] and a["algo.kl.estimator"] not in ("k2", "k3")
+        ),
+        "algo.kl.use_loss=True with algo.kl.estimator={algo.kl.estimator}: the loss would be k1, whose expected "
+        "gradient is 0 while the policy is the one that sampled; set algo.kl.estimator to k2 or k3, or "
+        "algo.kl.unbiased_gradient=true",
+    ),
 )
 
 
@@ -40,3 +58,69 @@ def refuse_limits(arguments: dict[str, Any]) -> None:
             for key, value in arguments.items():
                 sentence = sentence.replace(f"{{{key}}}", str(value))
             raise UsageError(sentence)
+    for group, ranks in _groups(arguments).items():
+        _refuse_uneven_update(arguments, group, ranks)
+        rollouts = arguments["rollout.batch_size"] * arguments["rollout.n_samples_per_prompt"]
+        _refuse_uneven_step(arguments, group, ranks, rollouts, "a step")
+
+
+def refuse_steps(arguments: dict[str, Any], problems: int, *, groups_whole: bool) -> None:
+    """Raises a UsageError if a pass over so many problems trains on nothing, or ends with a step that would hang.
+
+    `groups_whole`: the estimator compares the samples of a prompt, so steps are cut to whole groups too (trainer.py).
+    """
+    problems = min(problems, int(arguments["data.max_samples"]))
+    samples, update = arguments["rollout.n_samples_per_prompt"], arguments["train.batch_size"]
+    whole = math.lcm(update, samples) if groups_whole else update
+    last = problems % arguments["rollout.batch_size"] * samples
+    if problems < arguments["rollout.batch_size"] and last < whole:
+        raise UsageError(
+            f"data.prompt_dataset has {problems} problems, whose {last} rollouts are fewer than one update's "
+            f"{whole} (train.batch_size={update}), so nothing would be trained: lower train.batch_size or add problems"
+        )
+    # Dynamic filtering runs out of problems at any number of rollouts, so there the shortest step decides.
+    shortest = whole if arguments["algo.dynamic_filtering_enable"] else last - last % whole
+    for group, ranks in _groups(arguments).items():
+        _refuse_uneven_step(arguments, group, ranks, shortest, f"the last step of a pass over {problems} problems")
+
+
+def _groups(arguments: dict[str, Any]) -> dict[str, int]:
+    """Data-parallel ranks of each model there is: groups of GPUs that see other rollouts than the others."""
+    used = {
+        "actor": True,
+        "critic": arguments["algo.advantage.estimator"] in ("turn", "gae"),
+        "ref": arguments["algo.kl.init_coef"] > 0,
+    }
+    a_rank = arguments["ds.ring_attn_size"] * arguments["ds.tensor_parallel_size"]  # GPUs
+    return {
+        group: arguments[f"{group}.num_nodes"] * arguments[f"{group}.num_gpus_per_node"] // a_rank
+        for group, is_used in used.items()
+        if is_used
+    }
+
+
+def _refuse_uneven_update(arguments: dict[str, Any], group: str, ranks: int) -> None:
+    """DeepSpeed wants the same whole number of micro-batches an update from every rank."""
+    update, micro = arguments["train.batch_size"], arguments["train.micro_batch_size"]
+    if not ranks or update % (micro * ranks):
+        raise UsageError(
+            f"train.batch_size={update} is no multiple of train.micro_batch_size={micro} x {ranks} data-parallel "
+            f"ranks of {group}: change either, {group}.num_nodes or num_gpus_per_node, or ds.ring_attn_size"
+        )
+
+
+def _refuse_uneven_step(arguments: dict[str, Any], group: str, ranks: int, rollouts: int, step: str) -> None:
+    """A step's micro-batches, the last of them full, must come out even; one rank takes what there is."""
+    if arguments["train.dynamic_batch_enable"]:
+        policy = _groups(arguments)["actor"]  # the host makes a multiple of as many micro-batches
+        if policy % ranks:
+            raise UsageError(
+                f"train.dynamic_batch_enable=True with {policy} data-parallel ranks of actor and {ranks} of {group}: "
+                f"the host shares out by actor's alone; give both the same"
+            )
+    elif ranks > 1 and rollouts % (arguments["rollout.micro_batch_size"] * ranks):
+        raise UsageError(
+            f"{step} has {rollouts} rollouts, no multiple of rollout.micro_batch_size="
+            f"{arguments['rollout.micro_batch_size']} x {ranks} data-parallel ranks of {group}, which would wait for "
+            "each other forever: lower rollout.micro_batch_size"
+        )

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +29,11 @@ FLAGS = {
     "rlef.early_stop": "false",
     "rlef.time_limit_s": "2.5",
     "rlef.memory_limit_mb": "256",
-    "rlef.prompts": "my/prompts",
+    "rlef.prompts": "/my/prompts",
     "rlef.feedback": "random",
     "rlef.feedback_seed": "7",
     "rlef.reward": "fraction",
-    "rlef.few_shot": "sft.jsonl",
+    "rlef.few_shot": "/sft.jsonl",
     "rlef.judge.workers": "4",
     "rlef.judge.backend": "ray",
     "rlef.judge.strict_exit": "false",
@@ -54,7 +55,7 @@ ALL_CHANGED = RlefConfig(
     dump_batches_every=3,
     run_dir="/runs/a b",
     cpu_host=True,
-    episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "my/prompts", "random", 7, "fraction", "sft.jsonl"),
+    episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "/my/prompts", "random", 7, "fraction", "/sft.jsonl"),
     judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node", "program"),
 )
 
@@ -115,6 +116,16 @@ def test_a_flag_left_out_keeps_the_default() -> None:
 def test_run_dir_follows_the_output_unless_it_is_given() -> None:
     assert from_flags().run_dir == "/run"
     assert from_flags("--rlef.run_dir", "/else").run_dir == "/else"
+
+
+def test_paths_are_absolute_for_processes_that_were_started_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = from_flags("--rlef.run_dir", "run", "--rlef.prompts", "my/prompts", "--rlef.few_shot", "sft.jsonl")
+    found = (config.run_dir, config.episode.prompts, config.episode.few_shot)
+    assert found == tuple(str(tmp_path / path) for path in ("run", "my/prompts", "sft.jsonl"))
+    assert from_flags("--rlef.prompts", "").episode.prompts == ""
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rlef_plugin import launcher, preflight, recipes
+from rlef_plugin import launcher, limits, preflight, recipes
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge import Check
@@ -129,6 +129,13 @@ def test_the_papers_models_and_sizes(
     assert of["vllm.num_engines"] * of["vllm.tensor_parallel_size"] == inference_gpus
     assert of["rollout.batch_size"] * of["rollout.n_samples_per_prompt"] // of["train.batch_size"] == 4
     assert round(of["eval.steps"] * 49 / 13) == 799  # 12 whole iterations of 4 updates and one of 1 a pass; paper: 800
+    a_rank = of["ds.ring_attn_size"] * of["ds.tensor_parallel_size"]
+    for rollouts in (1024, TRAIN_PROMPTS % 1024 // 256 * 256):  # a step's, and those of the last in a pass: 256
+        shares = shares_of(rollouts, of["rollout.micro_batch_size"], training_gpus // a_rank)
+        assert set(shares) == {rollouts // (training_gpus // a_rank)}  # no rank has less than another
+        assert min(shares) * training_gpus // a_rank % of["train.batch_size"] == 0
+    assert training_gpus // a_rank * of["train.micro_batch_size"] <= of["train.batch_size"]
+    limits.refuse_steps(of, TRAIN_PROMPTS, groups_whole=False)
     steps = host_max_steps(paper_plans[size], TRAIN_PROMPTS)
     assert updates <= steps < updates + 49  # 49 updates a pass: a pass fewer would be too few
     for group in ("actor", "critic"):  # deepspeed.py: num_warmup_steps=math.ceil(scheduler_steps * lr_warmup_ratio)
@@ -145,6 +152,13 @@ def test_the_papers_episode(paper_plans: dict[str, launcher.Plan], size: str) ->
     assert not config.judge.unsafe_no_jail
     # Three full responses and two messages of 40 template tokens leave this much for the problem.
     assert of["data.max_len"] - 3 * of["rollout.max_new_tokens"] - 2 * (config.episode.feedback_tokens + 40) >= 900
+
+
+def shares_of(rollouts: int, micro: int, ranks: int) -> list[int]:
+    """Rollouts of each data-parallel rank, as `RayActorGroup.async_run_method_batch` slices micro-batches."""
+    batches = [len(range(rollouts)[start : start + micro]) for start in range(0, rollouts, micro)]
+    a_rank = math.ceil(len(batches) / ranks)
+    return [sum(batches[rank * a_rank : (rank + 1) * a_rank]) for rank in range(ranks)]
 
 
 def host_max_steps(plan: launcher.Plan, prompts: int) -> int:
@@ -197,6 +211,7 @@ def test_the_host_sees_only_its_own_flags(store: Path, recipe: str) -> None:
     }
     for key in ("train.agent_func_path", "data.prompt_dataset"):
         assert Path(seen[key]).is_file()
+    assert Path(seen["ckpt.path"]).is_absolute() and Path(seen["ckpt.output_dir"]).is_absolute()
 
 
 def test_the_hosts_checks_give_the_critic_the_policys_checkpoint(paper_plans: dict[str, launcher.Plan]) -> None:
@@ -211,6 +226,9 @@ def test_paths_are_absolute_and_a_shared_store_is_opened_once(store: Path, monke
     plan = plan_of("llama3.1-8b.yaml", Path("store"), "eval.dataset=store", "ckpt.output_dir=out")
     assert plan.config.stores == (str(store),)
     assert plan.config.run_dir == str(store.parent / "out" / "rlef")
+    seen = hosts_view(plan.host_flags)
+    assert seen["ckpt.output_dir"] == plan.arguments["ckpt.output_dir"] == str(store.parent / "out")
+    assert seen["ckpt.path"] == str(store.parent / "runs" / "llama3.1-8b" / "checkpoints")
     assert str(store / "prompts" / "valid.jsonl") in plan.host_flags
 
 
@@ -495,8 +513,19 @@ def test_preflight_comes_before_the_run(store: Path, monkeypatch: pytest.MonkeyP
     for name in ("check_versions", "check_sandbox", "check_context"):
         monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name))
     monkeypatch.setattr(launcher, "run", lambda plan: calls.append("run"))
-    launcher.main(flags_of("cpu-demo.yaml", store))
+    few = ["train.batch_size=3", "train.micro_batch_size=3"]  # the store's two problems fill an update
+    launcher.main(flags_of("cpu-demo.yaml", store, *few))
     assert calls == ["check_versions", "check_sandbox", "check_context", "run"]
+
+
+def test_a_store_that_fills_no_update_is_refused(
+    store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(preflight, "check_versions", lambda: None)
+    monkeypatch.setattr(launcher, "run", lambda plan: pytest.fail("this should have been refused"))
+    with pytest.raises(SystemExit):
+        launcher.main(flags_of("cpu-demo.yaml", store))
+    assert "has 2 problems, whose 6 rollouts are fewer than one update's 9" in caplog.text
 
 
 # --- how Ray is started, and how it ends

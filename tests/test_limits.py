@@ -8,6 +8,10 @@ from test_launcher import flags_of, plan_of, store  # noqa: F401  # a fixture
 
 from rlef_plugin import launcher
 from rlef_plugin.errors import UsageError
+from rlef_plugin.limits import refuse_steps
+
+FOUR_RANKS = [f"{group}.num_gpus_per_node=4" for group in ("actor", "critic", "ref")]
+FOUR_RANKS += ["train.batch_size=8", "train.micro_batch_size=2", "rollout.batch_size=8"]  # 24 rollouts a step
 
 
 @pytest.mark.parametrize(
@@ -16,6 +20,27 @@ from rlef_plugin.errors import UsageError
         (["ds.lora.rank=8", "ds.zero_stage=3"], "ds.lora.rank=8 with ds.zero_stage=3: .*set ds.zero_stage=2"),
         (["ds.load_in_4bit=true"], "ds.load_in_4bit: .*vLLM"),
         (["ckpt.save_steps=5", "ckpt.max_num=1"], "ckpt.max_num=1: .*set ckpt.max_num to 2"),
+        (["algo.kl.target=0.1"], "algo.kl.target=0.1: .*choose algo.kl.init_coef"),
+        (["algo.kl.use_loss=true"], "algo.kl.use_loss=True with algo.kl.estimator=geometric_mean: .*k2 or k3"),
+        (["algo.kl.use_loss=true", "algo.kl.estimator=k1"], "algo.kl.estimator=k1: .*algo.kl.unbiased_gradient=true"),
+        (
+            ["actor.num_gpus_per_node=2"],
+            "train.batch_size=9 .*train.micro_batch_size=9 x 2 data-parallel ranks of acto",
+        ),
+        (["critic.num_gpus_per_node=2"], "train.micro_batch_size=9 x 2 data-parallel ranks of critic"),
+        (["ds.ring_attn_size=2"], "x 0 data-parallel ranks of actor: .*ds.ring_attn_size"),
+        (
+            [*FOUR_RANKS, "rollout.batch_size=12", "rollout.n_samples_per_prompt=2", "rollout.micro_batch_size=4"],
+            "a step has 24 rollouts, no multiple of rollout.micro_batch_size=4 x 4 data-parallel ranks of actor",
+        ),
+        (
+            [*FOUR_RANKS, "ref.num_gpus_per_node=3", "train.dynamic_batch_enable=true"],
+            "train.batch_size=8 .* x 3 data-parallel ranks of ref",
+        ),
+        (
+            ["train.dynamic_batch_enable=true", "train.micro_batch_size=1", "critic.num_gpus_per_node=3"],
+            "with 1 data-parallel ranks of actor and 3 of critic: .*give both the same",
+        ),
     ],
 )
 def test_refused(store: Path, overrides: list[str], reason: str) -> None:  # noqa: F811
@@ -32,11 +57,57 @@ def test_refused(store: Path, overrides: list[str], reason: str) -> None:  # noq
         ["train.dynamic_batch_enable=true"],
         ["ckpt.save_steps=5", "ckpt.max_num=2"],
         ["ckpt.max_num=1"],
+        ["algo.kl.use_loss=true", "algo.kl.estimator=k3"],
+        ["algo.kl.use_loss=true", "algo.kl.unbiased_gradient=true"],
+        [*FOUR_RANKS, "rollout.micro_batch_size=2"],
+        [*FOUR_RANKS, "rollout.micro_batch_size=3", "train.dynamic_batch_enable=true"],
+        ["ref.num_gpus_per_node=8", "algo.kl.init_coef=0"],
         ["train.async_enable=true", "train.partial_rollout_enable=true"],
     ],
 )
 def test_not_refused(store: Path, overrides: list[str]) -> None:  # noqa: F811
     plan_of("cpu-demo.yaml", store, *overrides)
+
+
+def steps(store: Path, problems: int, *overrides: str, groups_whole: bool = False) -> None:  # noqa: F811
+    """Two ranks; four problems with two samples each a step, updates of four."""
+    two = [f"{group}.num_gpus_per_node=2" for group in ("actor", "critic", "ref")]
+    sizes = [
+        "rollout.batch_size=4",
+        "rollout.n_samples_per_prompt=2",
+        "train.batch_size=4",
+        "train.micro_batch_size=2",
+    ]
+    plan = plan_of("cpu-demo.yaml", store, *two, *sizes, "rollout.micro_batch_size=4", *overrides)
+    refuse_steps(plan.arguments, problems, groups_whole=groups_whole)
+
+
+def test_a_pass_whose_last_step_would_hang_is_refused(store: Path) -> None:  # noqa: F811
+    """A step's 8 rollouts are a micro-batch a rank, 4 are one for both."""
+    for whole in (8, 9):  # one problem more is left out
+        steps(store, whole)
+    words = (
+        "the last step of a pass over 10 problems has 4 rollouts, no multiple of rollout.micro_batch_size=4 x 2 data"
+    )
+    with pytest.raises(UsageError, match=words):
+        steps(store, 10)
+    steps(store, 10, "data.max_samples=8")
+    steps(store, 10, "rollout.micro_batch_size=2")
+    steps(store, 10, "train.dynamic_batch_enable=true")
+    with pytest.raises(UsageError, match="the last step .* has 4 rollouts"):  # it may filter any number out
+        steps(store, 8, "algo.dynamic_filtering_enable=true")
+
+
+def test_a_store_that_fills_no_update_is_refused(store: Path) -> None:  # noqa: F811
+    steps(store, 2, "rollout.micro_batch_size=2")
+    with pytest.raises(UsageError, match="has 1 problems, whose 2 rollouts are fewer than one update's 4"):
+        steps(store, 1)
+    with pytest.raises(UsageError, match="whose 2 rollouts"):
+        steps(store, 50, "data.max_samples=1")
+    samples = ["rollout.n_samples_per_prompt=3", "rollout.batch_size=8"]
+    steps(store, 2, *samples, "rollout.micro_batch_size=2")
+    with pytest.raises(UsageError, match="whose 6 rollouts are fewer than one update's 12"):  # 4 of 6 cut a group
+        steps(store, 2, *samples, "rollout.micro_batch_size=2", groups_whole=True)
 
 
 def test_a_moving_average_is_refused_only_where_a_run_would_go_on(store: Path, tmp_path: Path) -> None:  # noqa: F811
