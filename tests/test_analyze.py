@@ -40,6 +40,20 @@ def test_recovery_is_of_first_responses_that_failed_a_public_test() -> None:
     assert [rate.mean for rate in recovery["exception"].solved_by_turn] == [0, 0]
 
 
+def test_without_early_stop_only_the_last_turn_is_known() -> None:
+    """Every episode is played to its end, so its length says nothing about when it was right."""
+    played = [
+        rollout("p", OK, OK, OK, solved=True),  # right from the first turn on
+        rollout("p", turn("wrong_output"), turn("wrong_output"), OK, solved=True),
+        rollout("q", turn("wrong_output"), OK, turn("exception")),
+    ]
+    found = analyze(played, 3, stops_early=False)
+    assert [math.isnan(rate.mean) for rate in found.solved_by_turn] == [True, True, False]
+    assert found.solved_by_turn[-1].mean == pytest.approx(2 / 3)
+    (recovery,) = found.recovery
+    assert math.isnan(recovery.solved_by_turn[0].mean) and recovery.solved_by_turn[-1].mean == pytest.approx(1 / 2)
+
+
 def test_a_first_turn_that_was_the_last_is_no_case_of_recovery() -> None:
     (recovery,) = analyze([rollout("p", turn("timeout"))], 2).recovery
     assert recovery.at_first_turn.mean == 1 and math.isnan(recovery.solved_by_turn[0].mean)

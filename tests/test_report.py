@@ -7,11 +7,14 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from rlef_plugin.commands.evaluation import analyze
 from rlef_plugin.evaluation import page, report
 from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
 
@@ -77,11 +80,72 @@ def test_the_same_numbers_are_on_the_page_in_json_and_in_csv(written: Path) -> N
 
 
 def test_says_where_the_protocol_is_not_the_papers(written: Path) -> None:
-    assert "first is not the paper's protocol: 4 problems of split valid, not 117." in text_of(written)
-    assert page.differences(SETTINGS, 117) == []
+    unlike = "4 problems of split valid, not 117; 4 rollouts a problem, not 200"
+    assert f"first is not the paper's protocol: {unlike}." in text_of(written)
+    assert page.differences(SETTINGS, 117, 200) == []
     other = {**SETTINGS, "top_p": 1.0, "episode": {**EPISODE, "feedback": "random", "turn_limit": 5}}
-    assert page.differences(other, 117) == ["5 turns, not 3", "random feedback, not public", "top-p 1.0, not 0.95"]
+    assert page.differences(other, 117, 200) == [
+        *("turn_limit is 5, not 3", "feedback is random, not public", "top_p is 1.0, not 0.95"),
+    ]
     assert "17.2" in text_of(written)  # Llama 3.1 8B + RLEF on valid
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"temperature_to": 1.0}, "temperature_to is 1.0, not unset"),
+        ({"temperature": 0.7}, "temperature is 0.7, not 0.2 or 1.0"),
+        (
+            {"env": "rlef_plugin.HumanEvalPlusEnv"},
+            "env is rlef_plugin.HumanEvalPlusEnv, not rlef_plugin.CodeContestsEnv",
+        ),
+        ({"episode": {**EPISODE, "early_stop": False}}, "early_stop is False, not True"),
+        ({"episode": {**EPISODE, "few_shot": "sft.jsonl"}}, "few_shot is sft.jsonl, not unset"),
+        ({"episode": {**EPISODE, "reward": "fraction"}}, "reward is fraction, not binary"),
+    ],
+)
+def test_every_part_of_the_protocol_is_compared(change: dict[str, Any], said: str) -> None:
+    assert page.differences({**SETTINGS, **change}, 117, 200) == [said]
+
+
+def test_the_protocol_is_followed_for_the_row_of_its_temperature(tmp_path: Path) -> None:
+    run = report.load(folder(tmp_path, 1))
+    many = replace(run, rollouts=[rollout(0, n) for n in range(200)], behaviour=replace(run.behaviour, problems=117))
+    assert "follows the paper's protocol for 1@3." in html.unescape(page.render([many], {}))
+
+
+def test_an_incomplete_evaluation_is_called_so(tmp_path: Path) -> None:
+    made = folder(tmp_path, 4)
+    (made / "eval.json").write_text(json.dumps({**SETTINGS, "asked": {"problems": 5, "rollouts": 4}}))
+    run = report.load(made, "first")
+    said = "Incomplete: 16 of 20 rollouts are played"
+    assert said in page.render([run], {}) and report.as_dict(run)["incomplete"].startswith(said)
+
+
+def strict(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def test_what_is_not_known_is_null_in_json(tmp_path: Path) -> None:
+    """Without early stop only the last turn is known, and one rollout that is right at once has no edits."""
+    kept = RolloutFolder(tmp_path / "rollouts")
+    kept.append(
+        Rollout("p", 0, True, (turn("accepted", True, "1"),), (Message("user", "q"), Message("assistant", "a")))
+    )
+    kept.close()
+    (tmp_path / "eval.json").write_text(json.dumps({**SETTINGS, "episode": {**EPISODE, "early_stop": False}}))
+    run = report.load(tmp_path)
+    report.write([run], tmp_path / "out.html")
+    (written,) = json.loads((tmp_path / "out.json").read_text(), parse_constant=strict)
+    assert written["behaviour"]["chrf_mean"] is None
+    assert [rate["mean"] for rate in written["behaviour"]["solved_by_turn"]] == [None, None, 1.0]
+    assert "solved by turn 3" in dict(page.rates(run)) and "solved by turn 1" not in dict(page.rates(run))
+
+
+def test_analyze_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    analyze([str(folder(tmp_path, 1))], as_json=True)
+    (run,) = json.loads(capsys.readouterr().out, parse_constant=strict)
+    assert run["behaviour"]["false_hope"]["mean"] == 0
 
 
 def test_the_page_needs_nothing_from_anywhere(written: Path) -> None:

@@ -5,6 +5,9 @@ differs from the one before it; how often it is the same; how often the public t
 has an interval over problems. `env/behaviour.py` compares programs and `intervals.py` makes the intervals; here is
 only what is asked of the rollouts.
 
+An episode that does not stop early (`rlef.early_stop=false`, no feedback) is played to its last turn, and only its
+last response meets all tests: for those only the share solved by the last turn is known, the earlier ones are nan.
+
 Not corrected for: an episode that stops early has no later turns, so shares at later turns are of harder cases.
 """
 
@@ -14,7 +17,7 @@ from difflib import SequenceMatcher
 from statistics import fmean, median
 
 from rlef_plugin.env import behaviour
-from rlef_plugin.evaluation.intervals import Rate, share
+from rlef_plugin.evaluation.intervals import UNKNOWN, Rate, share
 from rlef_plugin.evaluation.rollouts import Rollout, by_problem
 from rlef_plugin.judge.verdicts import Verdict
 
@@ -28,14 +31,14 @@ class Recovery:
 
     kind: str  # a verdict in lower case
     at_first_turn: Rate  # share of all rollouts
-    solved_by_turn: tuple[Rate, ...]  # by turn 2, 3, ...: of those that were given another turn
+    solved_by_turn: tuple[Rate, ...]  # by turn 2, 3, ...: of those that were given another turn; nan where not known
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     rollouts: int
     problems: int
-    solved_by_turn: tuple[Rate, ...]  # by turn 1, 2, ...
+    solved_by_turn: tuple[Rate, ...]  # by turn 1, 2, ...; nan where not known
     recovery: tuple[Recovery, ...]  # of every kind that occurred, the most frequent first
     false_hope: Rate  # of rollouts whose last response passes the public tests: another test fails
     invalid_code: Rate  # of responses
@@ -48,7 +51,7 @@ class Behaviour:
     memory_mb_median: float
 
 
-def analyze(rollouts: Sequence[Rollout], turn_limit: int) -> Behaviour:
+def analyze(rollouts: Sequence[Rollout], turn_limit: int, stops_early: bool = True) -> Behaviour:
     groups = list(by_problem(rollouts).values())
     pairs = [pair for rollout in rollouts for pair in successive(rollout)]
     similar = [behaviour.chrf(new, old) for old, new in pairs]
@@ -56,11 +59,8 @@ def analyze(rollouts: Sequence[Rollout], turn_limit: int) -> Behaviour:
     return Behaviour(
         rollouts=len(rollouts),
         problems=len(groups),
-        solved_by_turn=tuple(
-            _share(groups, lambda one, t=turn: one.solved and len(one.turns) <= t)  # type: ignore[misc]
-            for turn in range(1, turn_limit + 1)
-        ),
-        recovery=_recoveries(groups, turn_limit),
+        solved_by_turn=_solved_by(groups, range(1, turn_limit + 1), stops_early),
+        recovery=_recoveries(groups, turn_limit, stops_early),
         false_hope=_share(groups, lambda one: not one.solved, among=lambda one: one.public_passed),
         invalid_code=share([(_invalid(group), sum(len(one.turns) for one in group)) for group in groups]),
         repeated=share([_repeated(group) for group in groups]),
@@ -88,7 +88,16 @@ def changed_lines(old: str, new: str) -> float:
     return (total - 2 * kept) / total if total else 0.0
 
 
-def _recoveries(groups: list[list[Rollout]], turn_limit: int) -> tuple[Recovery, ...]:
+def _solved_by(
+    groups: list[list[Rollout]], turns: range, stops_early: bool, among: Callable[[Rollout], bool] | None = None
+) -> tuple[Rate, ...]:
+    def share_by(turn: int) -> Rate:
+        return _share(groups, lambda one: one.solved and len(one.turns) <= turn, among)
+
+    return tuple(share_by(turn) if stops_early or turn == turns[-1] else UNKNOWN for turn in turns)
+
+
+def _recoveries(groups: list[list[Rollout]], turn_limit: int, stops_early: bool) -> tuple[Recovery, ...]:
     found = []
     for kind in KINDS:
 
@@ -99,10 +108,7 @@ def _recoveries(groups: list[list[Rollout]], turn_limit: int) -> tuple[Recovery,
             return failed(one) and len(one.turns) > 1
 
         if any(failed(one) for group in groups for one in group):
-            solved = tuple(
-                _share(groups, lambda one, t=turn: one.solved and len(one.turns) <= t, among=given_another)  # type: ignore[misc]
-                for turn in range(2, turn_limit + 1)
-            )
+            solved = _solved_by(groups, range(2, turn_limit + 1), stops_early, given_another)
             found.append(Recovery(kind, _share(groups, failed), solved))
     return tuple(sorted(found, key=lambda one: -one.at_first_turn.mean))
 

@@ -33,7 +33,7 @@ STYLE: dict[Any, Any] = {
 
 
 def solved_by_turn(runs: Sequence[tuple[str, Behaviour]]) -> "Figure":
-    """Share of rollouts solved by each turn."""
+    """Share of rollouts solved by each turn; no bar where it is not known."""
     groups = [[(rate.mean, rate) for rate in behaviour.solved_by_turn] for _, behaviour in runs]
     labels = [f"turn {turn + 1}" for turn in range(max(map(len, groups)))]
     return _bars([name for name, _ in runs], labels, groups, "solved by turn, % of rollouts")

@@ -26,6 +26,9 @@ class Rate:
     problems: int
 
 
+UNKNOWN = Rate(float("nan"), float("nan"), float("nan"), 0)
+
+
 def mean_rate(per_problem: Sequence[float], seed: int = 0) -> Rate:
     """The mean over problems, each counting once.
 
@@ -44,7 +47,7 @@ def share(per_problem: Sequence[tuple[int, int]], seed: int = 0) -> Rate:
 
     with_cases = [one for one in per_problem if one[1]]
     if not with_cases:
-        return Rate(float("nan"), float("nan"), float("nan"), 0)
+        return UNKNOWN
     return _bootstrap(with_cases, ratio, seed)
 
 

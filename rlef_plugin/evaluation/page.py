@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rlef_plugin.evaluation.intervals import Rate
-from rlef_plugin.evaluation.rollouts import Rollout
+from rlef_plugin.evaluation.rollouts import Rollout, by_problem
+from rlef_plugin.evaluation.score import incomplete
 
 if TYPE_CHECKING:
     from rlef_plugin.evaluation.report import Run
@@ -31,6 +32,7 @@ def render(runs: Sequence["Run"], drawings: Mapping[str, str]) -> str:
     body = [
         "<h1>Execution feedback: " + escape(", ".join(run.name for run in runs)) + "</h1>",
         f'<p class="note">{INTERVALS}</p>',
+        *_incomplete(runs),
         "<h2>Solve rates</h2>",
         _scores(runs),
         "<h2>The paper's rows beside these</h2>",
@@ -63,30 +65,52 @@ def rates(run: "Run") -> Iterator[tuple[str, Rate]]:
     for one in run.scores:
         yield f"{one.name}, {one.turn_limit} turns", one.rate
     behaviour = run.behaviour
-    for turn, rate in enumerate(behaviour.solved_by_turn, 1):
-        yield f"solved by turn {turn}", rate
+    yield from _known("solved by turn", behaviour.solved_by_turn, 1)
     for kind in behaviour.recovery:
         yield f"{_words(kind.kind)} at turn 1", kind.at_first_turn
-        for turn, rate in enumerate(kind.solved_by_turn, 2):
-            yield f"{_words(kind.kind)} at turn 1, solved by turn {turn}", rate
+        yield from _known(f"{_words(kind.kind)} at turn 1, solved by turn", kind.solved_by_turn, 2)
     yield "false hope (public tests pass, another fails)", behaviour.false_hope
     yield "responses without valid code", behaviour.invalid_code
     yield "programs repeated", behaviour.repeated
 
 
-def differences(settings: Mapping[str, Any], problems: int) -> list[str]:
-    """What keeps an evaluation from being compared with the paper's tables; empty if nothing does."""
+def _known(what: str, by_turn: Sequence[Rate], first: int) -> Iterator[tuple[str, Rate]]:
+    """Of each turn from `first` on, and of the last one in any case."""
+    for turn, rate in enumerate(by_turn, first):
+        if rate.problems or turn == first + len(by_turn) - 1:
+            yield f"{what} {turn}", rate
+
+
+def differences(settings: Mapping[str, Any], problems: int, rollouts: int) -> list[str]:
+    """What keeps an evaluation from being compared with the paper's tables; empty if nothing does.
+
+    `rollouts` is the smallest number a problem has.
+    """
     protocol = _paper()["protocol"]
-    episode, split = settings["episode"], settings["split"]
+    temperature, split = settings["temperature"], settings["split"]
     wanted = protocol["problems"].get(split)
-    found = [
-        (episode["turn_limit"] != protocol["turn_limit"], f"{episode['turn_limit']} turns, not 3"),
-        (episode.get("feedback", "public") != protocol["feedback"], f"{episode.get('feedback')} feedback, not public"),
-        (settings["top_p"] != protocol["top_p"], f"top-p {settings['top_p']}, not 0.95"),
-        (settings["temperature"] not in (0.2, 1.0), f"temperature {settings['temperature']}, not 0.2 or 1.0"),
-        (problems != wanted, f"{problems} problems of split {split}, not {wanted or 'valid or test'}"),
-    ]
-    return [text for differs, text in found if differs]
+    temperatures = list(protocol["temperature"].values())
+    found = [("env", settings.get("env", protocol["env"]), protocol["env"])]
+    found += [(key, settings["episode"].get(key, value), value) for key, value in protocol["episode"].items()]
+    found += [(key, settings.get(key, value), value) for key, value in protocol["sampling"].items()]
+    unlike = [f"{key} is {_shown(value)}, not {_shown(theirs)}" for key, value, theirs in found if value != theirs]
+    if temperature not in temperatures:
+        unlike.append(f"temperature is {temperature}, not {' or '.join(map(str, temperatures))}")
+    if problems != wanted:
+        unlike.append(f"{problems} problems of split {split}, not {wanted or 'valid or test'}")
+    if rollouts < protocol["rollouts"]:
+        unlike.append(f"{rollouts} rollouts a problem, not {protocol['rollouts']}")
+    return unlike
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value in (None, "") else str(value)
+
+
+def _incomplete(runs: Sequence["Run"]) -> Iterator[str]:
+    for run in runs:
+        if lacking := incomplete(run.rollouts, run.settings):
+            yield f'<p class="note">{escape(f"{run.name}: {lacking}")}</p>'
 
 
 def _scores(runs: Sequence["Run"]) -> str:
@@ -100,8 +124,14 @@ def _scores(runs: Sequence["Run"]) -> str:
 
 def _published(runs: Sequence["Run"]) -> Iterator[str]:
     for run in runs:
-        unlike = differences(run.settings, run.behaviour.problems)
-        verdict = f"is not the paper's protocol: {'; '.join(unlike)}" if unlike else "follows the paper's protocol"
+        smallest = min(map(len, by_problem(run.rollouts).values()))
+        unlike = differences(run.settings, run.behaviour.problems, smallest)
+        verdict = f"is not the paper's protocol: {'; '.join(unlike)}"
+        if not unlike:
+            rows = [
+                n_at_k for n_at_k, t in _paper()["protocol"]["temperature"].items() if t == run.settings["temperature"]
+            ]
+            verdict = f"follows the paper's protocol for {' and '.join(rows)}"
         yield f'<p class="note">{escape(run.name)} {escape(verdict)}.</p>'
     rows = [
         (row["model"], row["n_at_k"], *(f"{row[key][place]}" for place in (0, 1) for key in ("base", "rlef")))
@@ -136,7 +166,7 @@ def _short(name: str) -> str:
 def _settings(runs: Sequence["Run"]) -> str:
     flat = [dict(_flatten(run.settings)) for run in runs]
     names = list(dict.fromkeys(name for one in flat for name in one))
-    counted = ("rollouts", *(str(run.behaviour.rollouts) for run in runs))
+    counted = ("rollouts played", *(str(run.behaviour.rollouts) for run in runs))
     rows = [(name, *(str(one.get(name, "–")) for one in flat)) for name in names]
     return _table(("setting", *(run.name for run in runs)), [counted, *rows])
 
@@ -165,7 +195,7 @@ def _dialogs(run: "Run") -> Iterator[str]:
 def examples(rollouts: Iterable[Rollout]) -> Iterator[tuple[str, list[Rollout]]]:
     """A few rollouts of each kind, each of another problem where there are enough."""
     kinds = {
-        "repaired": lambda one: one.solved and len(one.turns) > 1,
+        "repaired": lambda one: one.solved and not one.turns[0].public_passed,
         "false hope": lambda one: one.public_passed and not one.solved,
         "never solved": lambda one: not one.public_passed and len(one.turns) > 1,
         "solved at once": lambda one: one.solved and len(one.turns) == 1,

@@ -9,6 +9,7 @@ interval what it is. Private tests are not in it: a dialog holds what the model 
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def load(folder: Path, name: str = "") -> Run:
     settings = settings_file.read(folder)
     found = kept.read(folder / ROLLOUTS)
     curves = {limit: score.budget_curve(found, limit, 1) for limit in score.curve_turns(settings)}
-    behaviour = analyze(found, settings["episode"]["turn_limit"])
+    behaviour = analyze(found, settings["episode"]["turn_limit"], score.stops_early(settings))
     return Run(name or folder.name, settings, found, score.table(found, settings), behaviour, curves)
 
 
@@ -58,7 +59,7 @@ def write(runs: Sequence[Run], out: Path) -> list[Path]:
     out.write_text(page.render(runs, {name: figures.svg(figure) for name, figure in drawn.items()}))
     pictures = [_picture(out.with_name(f"{out.stem}-{name}.png"), figure) for name, figure in drawn.items()]
     numbers = [as_dict(run) for run in runs]
-    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=True) + "\n")
+    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     _write_csv(runs, out.with_suffix(".csv"))
     return [out, out.with_suffix(".json"), out.with_suffix(".csv"), *pictures]
 
@@ -69,6 +70,9 @@ def show(runs: Sequence[Run], console: Console) -> None:
     for row in page.behaviour_rows(runs):
         table.add_row(*row)
     console.print(table)
+    for run in runs:
+        if lacking := score.incomplete(run.rollouts, run.settings):
+            console.print(f"{run.name}: {lacking}")
 
 
 def draw(runs: Sequence[Run]) -> dict[str, Any]:
@@ -90,15 +94,28 @@ def draw(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def as_dict(run: Run) -> dict[str, Any]:
-    """All numbers of a run, without its rollouts."""
-    return {
+    """All numbers of a run, without its rollouts, as JSON can hold them."""
+    numbers = {
         "name": run.name,
         "settings": run.settings,
+        "incomplete": score.incomplete(run.rollouts, run.settings),
         "scores": [{"name": one.name, **asdict(one)} for one in run.scores],
         "behaviour": asdict(run.behaviour),
         "budget": {limit: [{"k": one.k, **asdict(one.rate)} for one in curve] for limit, curve in run.curves.items()},
         "problems": {name: _problem(run, group) for name, group in kept.by_problem(run.rollouts).items()},
     }
+    return dict(plain(numbers))
+
+
+def plain(value: Any, digits: int | None = None) -> Any:
+    """JSON has no NaN: what is not known is null. Numbers are rounded to `digits`, if given."""
+    if isinstance(value, dict):
+        return {key: plain(one, digits) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one, digits) for one in value]
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else value if digits is None else round(value, digits)
+    return value
 
 
 def _problem(run: Run, rollouts: Sequence[Rollout]) -> dict[str, Any]:
