@@ -10,9 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from function_rows import LIVECODEBENCH, SPREAD, VOWEL
 
 from rlef_plugin.problems import BuildReport, ProblemStore, StoreError, TestCase, build_store, open_source, read_rows
 from rlef_plugin.problems.build import plain_id
+from rlef_plugin.problems.evalplus import EvalPlus
+from rlef_plugin.problems.livecodebench import LiveCodeBench
 from rlef_plugin.problems.sources import hub_source
 
 
@@ -130,6 +133,33 @@ def test_all_layouts_give_the_same_problem(tmp_path: Path) -> None:
     assert report.duplicates == [("b", "a"), ("c", "a"), ("d", "a")]
 
 
+def test_a_parquet_column_that_means_nothing_is_reported(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row("a"), row("b")], schema=PARQUET)
+    table = table.append_column("time_limits", pa.array([1.0, 2.0]))
+    pq.write_table(table, tmp_path / "rows.parquet")
+    _, report = build(tmp_path, open_source([tmp_path / "rows.parquet"]))
+    assert report.unread == {"time_limits": 2}
+    (first, _) = open_source([tmp_path / "rows.parquet"]).read(0, ["name"])
+    assert dict(first) == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("adapt", "rows"), [(LiveCodeBench(), LIVECODEBENCH), (EvalPlus(), [SPREAD]), (EvalPlus(), [VOWEL])]
+)
+def test_parquet_of_other_formats_is_read(tmp_path: Path, adapt: Any, rows: list[dict[str, Any]]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    found = open_source([tmp_path / "rows.parquet"]).read(0, adapt.columns)
+    assert [dict(one) for one in found] == [
+        {key: value for key, value in one.items() if key in adapt.columns} for one in rows
+    ]
+
+
+def test_a_store_of_livecodebenchs_parquet(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(LIVECODEBENCH), tmp_path / "test.parquet")
+    store, _ = build(tmp_path, open_source([tmp_path / "test.parquet"]), adapt=LiveCodeBench())
+    assert store.ids("test") == ["abc001_a", "3001"]
+
+
 def test_a_users_own_row_needs_three_keys(tmp_path: Path) -> None:
     tests = [{"input": "1", "output": "1"}]
     mine = {
@@ -158,6 +188,43 @@ def test_split_of_the_row_wins_over_the_files_name(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "validation.jsonl", [row("a"), row("b", split="train")])
     store, _ = build(tmp_path, read_rows(source))
     assert (store.ids("valid"), store.ids("train")) == (["a"], ["b"])
+
+
+def test_a_rows_own_validation_is_valid(tmp_path: Path) -> None:
+    rows = [row("a", split="validation"), row("b", split="validation", public_tests=None)]
+    store, report = build(tmp_path, rows)
+    assert (store.splits, report.read_of) == ({"valid": 1}, {"valid": 2})
+    store, _ = build(tmp_path, [row("a")], split="validation")
+    assert store.splits == {"valid": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "split"),
+    [
+        ("test2.jsonl", "test"),
+        ("my-Valid-set.jsonl", "valid"),
+        ("problems_validation.jsonl.gz", "valid"),
+        ("contest.jsonl", None),  # a word of another
+        ("train-and-test.jsonl", None),  # two words
+        ("test/part-0.jsonl", "test"),
+        ("validation/more/part-0.jsonl", "valid"),
+        ("test/train-0.jsonl", "train"),  # the file's name goes first
+        ("test/train-and-test.jsonl", "test"),
+        ("testing/part-0.jsonl", None),
+        ("unit-test.yaml", None),  # the problem's name
+        ("test/unit-train.yaml", "test"),
+    ],
+)
+def test_the_split_of_a_file(tmp_path: Path, file: str, split: str | None) -> None:
+    place = tmp_path / "train" / "rows"  # what is above the place that was named says nothing
+    (place / file).parent.mkdir(parents=True)
+    write_jsonl(place / file, [row()])
+    (found,) = open_source([place]).read()
+    assert found.split == split
+    (alone,) = open_source([place / file]).read()
+    assert alone.split == (None if "more" in file else split)
+    (inside,) = open_source([(place / file).parent]).read()
+    assert inside.split == alone.split
 
 
 def test_named_files_are_kept(tmp_path: Path) -> None:
@@ -406,6 +473,24 @@ def test_a_dataset_is_read_as_from_the_hub(tmp_path: Path) -> None:
     local, _ = build(tmp_path, open_source([data]), on_malformed="skip")
     assert {local.fingerprint(id_) for id_ in local} == {store.fingerprint(id_) for id_ in store}
     assert [one["name"] for one in source.read(4)] == ["e", "g", "f"]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("file", "card", "split"),
+    [
+        ("part-0.parquet", "  - {split: validation, path: part-*}", "valid"),  # its name says nothing
+        ("train-0.parquet", "  - {split: test, path: train-*}", "test"),  # the card goes first
+        ("part-0.parquet", "", None),  # listed as "train", for want of anything better
+        ("train-0.parquet", "", "train"),
+    ],
+)
+def test_the_split_under_which_a_dataset_lists_a_file(tmp_path: Path, file: str, card: str, split: str | None) -> None:
+    write_parquet(tmp_path / "rows" / file, [row()])
+    text = f"---\nconfigs:\n- config_name: default\n  data_files:\n{card}\n---\n" if card else "a dataset card"
+    (tmp_path / "rows" / "README.md").write_text(text)
+    (found,) = hub_source(str(tmp_path / "rows")).read()
+    assert found.split == split
 
 
 def test_a_dataset_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def build(
         str, typer.Option("--format", help="Of the rows: codecontests, taco, evalplus or livecodebench.")
     ] = "codecontests",
     public_tests: Annotated[int, typer.Option(min=1, help="With taco: so many first tests are public.")] = 1,
-    split: Annotated[str, typer.Option(help="Of rows and files that do not name one.")] = "train",
+    split: Annotated[str, typer.Option(help="Of rows whose source does not name one.")] = "train",
     revision: Annotated[str | None, typer.Option(help="Of a dataset of the hub: a branch, tag or commit.")] = None,
     skip_malformed: Annotated[bool, typer.Option(help="Leave malformed rows out instead of stopping.")] = False,
     generated_suffice: Annotated[

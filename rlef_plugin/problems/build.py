@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rlef_plugin.problems.attributes import split_name
 from rlef_plugin.problems.convert import FIELDS, IGNORED, Converted, convert
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.fields import RowError
@@ -48,7 +49,7 @@ def build_store(
     """Write the store of these rows (see `open_source`; plain dicts will do, but cannot be continued).
 
     Args:
-        split: of rows that do not name one and whose file's name does not either.
+        split: of rows that do not name one and whose source does not either (sources.py).
         on_malformed: "fatal" stops at the first malformed row, "skip" leaves it out, logs it and goes on.
         generated_suffice: keep training rows without private tests that have generated ones; the paper's count
             leaves them out. In other splits they always suffice.
@@ -67,7 +68,8 @@ def build_store(
         for done in writer.done:
             building.take_over(done)
         report.resumed = report.read
-        for row in rows.read(report.read) if isinstance(rows, Source) else rows:
+        columns = FIELDS if adapt is None else getattr(adapt, "columns", None)
+        for row in rows.read(report.read, columns) if isinstance(rows, Source) else rows:
             building.row(row)
             if on_row:
                 on_row(report)
@@ -85,7 +87,7 @@ class _Building:
         self, writer: StoreWriter, split: str, on_malformed: OnMalformed, generated_suffice: bool, adapt: Adapt | None
     ) -> None:
         self.writer, self.report = writer, BuildReport(writer.out)
-        self.split, self.on_malformed = split, on_malformed
+        self.split, self.on_malformed = split_name(split), on_malformed
         self.generated_suffice, self.adapt = generated_suffice, adapt
         self.ids, self.rows_of = _Ids(), Counter[str]()
         self.seen: dict[str, str] = {}  # fingerprint -> first id
@@ -94,13 +96,13 @@ class _Building:
         """Convert and write, or reject."""
         if not isinstance(row, Row):
             row = Row(row, "rows", self.report.read + 1)
-        unread = sorted(row.keys() - KNOWN) if self.adapt is None else []
+        unread = sorted({*row, *row.left_out} - KNOWN) if self.adapt is None else []
         note: dict[str, Any] = {"file": row.file, "unread": unread} if unread else {"file": row.file}
         try:
             converted = self._convert(row)
         except RowError as error:
             named = row.get("split")
-            split = named if named and isinstance(named, str) else row.split or self.split
+            split = split_name(named) if named and isinstance(named, str) else row.split or self.split
             rejected = Rejection(row.file, row.number, split, error.field, error.reason, error.kind)
             self._reject(rejected)
             note["rejected"] = dataclasses.asdict(rejected)

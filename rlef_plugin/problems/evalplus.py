@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 LIMITS = Limits(cpu_s=5, memory_mb=1024)  # of a canonical solution, below what an episode gives a program
 TOO_MUCH = object()
 KEYS = ("base_input", "plus_input")
+FIELDS = (*KEYS, *"task_id prompt entry_point canonical_solution atol assertion".split())
 # Their canonical solutions list a set in whatever order it has, so an equal set is as right.
 ANY_ORDER = ("find_dissimilar", "Diff")
 ROOT = "find_zero"  # of HumanEval/32: a polynomial may have several roots, and the canonical solution finds one
@@ -39,6 +40,8 @@ ROOT = "find_zero"  # of HumanEval/32: a polynomial may have several roots, and 
 
 class EvalPlus:
     """`with EvalPlus() as adapt: build_store(source, out, adapt=adapt)`; holds a judge while it is open."""
+
+    columns = frozenset(FIELDS)
 
     def __init__(self, judge: JudgeConfig | None = None) -> None:
         self._config = judge

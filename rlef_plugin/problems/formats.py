@@ -6,7 +6,8 @@
     livecodebench  LiveCodeBench (livecodebench.py)
 
 A format is a callable with a repr that says all its settings, since a build that was stopped is only continued with
-the same ones. What is wrong with a row is a RowError here as there, and names the row's own field.
+the same ones. Its `columns` are what it reads of a parquet file; without them, all are read. What is wrong with a row
+is a RowError here as there, and names the row's own field.
 """
 
 import json
@@ -14,16 +15,15 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from rlef_plugin.problems.convert import FIELDS, PYTHON3
+from rlef_plugin.problems.convert import PYTHON3
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.fields import RowError, kind_of, optional_text, text
 
 TACO_FIELDS = (
     "problem_id name question input_output solutions difficulty source split time_limit memory_limit starter_code"
 ).split()
-COLUMNS = frozenset((*FIELDS, *TACO_FIELDS))  # all that is read of a parquet file
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
 _SECONDS = {"second": 1.0, "seconds": 1.0, "sec": 1.0, "s": 1.0, "ms": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3}
 _MEGABYTES = {"megabytes": 1.0, "megabyte": 1.0, "mb": 1.0, "gigabytes": 1024.0, "kilobytes": 1 / 1024, "kb": 1 / 1024}
@@ -58,6 +58,7 @@ def open_format(name: str, public_tests: int = 1) -> AbstractContextManager[Adap
 class Taco:
     """The first `public_tests` tests become public, the others private; rows that call a function are dropped."""
 
+    columns: ClassVar[frozenset[str]] = frozenset(TACO_FIELDS)
     public_tests: int = 1
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import json
 import pickletools
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rlef_plugin.env.calls import Call
 from rlef_plugin.env.values import MalformedValue, Unordered, dump, parse
@@ -27,11 +27,17 @@ OWNER = "Solution"
 TEXT_OPCODES = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE")
 FRAME_OPCODES = ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT")
 MAX_OPCODES = 8
+FIELDS = (
+    "question_id question_content platform difficulty contest_date starter_code metadata public_test_cases "
+    "private_test_cases"
+).split()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LiveCodeBench:
     """A format of `rlef data build`."""
+
+    columns: ClassVar[frozenset[str]] = frozenset(FIELDS)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """One row in our schema.

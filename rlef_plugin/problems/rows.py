@@ -10,9 +10,8 @@ Not here: which files there are (sources.py), and what the fields of a row mean 
 
 import gzip
 import json
-import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -22,29 +21,33 @@ import pyarrow.parquet as pq
 import yaml
 
 from rlef_plugin.problems.errors import StoreError
-from rlef_plugin.problems.formats import COLUMNS
 
 PARQUET_ROWS = 16  # rows decoded at once; one of CodeContests can hold 100 MB of solutions
-_SPLIT_FILE = re.compile(r"(train|valid|validation|test)(-\d+-of-\d+.*)?\.(parquet|jsonl|jsonl\.gz)")  # as on the hub
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Row(dict[str, Any]):
-    """A raw row. `number` counts from 1 within `file`; `split` is what the file's name says, if anything."""
+    """A raw row. `number` counts from 1 within `file`.
+
+    `split` is what its source says of the file, if anything, `left_out` the names of fields that were not decoded.
+    """
 
     def __init__(self, fields: Any, file: str, number: int, broken: str | None = None) -> None:
         if not isinstance(fields, dict):
             fields, broken = {}, broken or f"is {type(fields).__name__}, not an object with fields"
         super().__init__(fields)
         self.file, self.number, self.broken = file, number, broken
-        named = _SPLIT_FILE.fullmatch(file.rpartition("/")[2])
-        self.split = named[1].replace("validation", "valid") if named else None
+        self.split: str | None = None
+        self.left_out: tuple[str, ...] = ()
 
 
 Unread = Callable[[], Row]  # a row that is decoded when it is called for
+Columns = Collection[str] | None  # of parquet, those that are decoded; None = all
 
 
-def rows_of(file: str, opened: Callable[[], IO[bytes]], skip: int = 0) -> Iterator[Row | None]:
+def rows_of(
+    file: str, opened: Callable[[], IO[bytes]], skip: int = 0, columns: Columns = None
+) -> Iterator[Row | None]:
     """All rows of a file; None in place of the first `skip`, which are not decoded.
 
     Raises:
@@ -53,7 +56,7 @@ def rows_of(file: str, opened: Callable[[], IO[bytes]], skip: int = 0) -> Iterat
     reader, number = READERS[suffix(file)], 0
     try:
         with opened() as content:
-            for number, unread in enumerate(reader(file, content), 1):
+            for number, unread in enumerate(reader(file, content, columns), 1):
                 yield None if number <= skip else unread()
     except (pa.ArrowException, OSError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise StoreError(f"{file} breaks off after row {number} ({error}): get the file again") from error
@@ -64,7 +67,7 @@ def suffix(file: str) -> str:
     return next((ending for ending in READERS if file.endswith(ending)), "")
 
 
-def _read_jsonl(file: str, content: IO[bytes]) -> Iterator[Unread]:
+def _read_jsonl(file: str, content: IO[bytes], _: Columns) -> Iterator[Unread]:
     lines = gzip.open(content) if file.endswith(".gz") else content
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -78,7 +81,7 @@ def _parse_line(line: bytes, file: str, number: int) -> Row:
         return Row({}, file, number, broken=f"is not JSON ({error})")
 
 
-def _read_yaml(file: str, content: IO[bytes]) -> Iterator[Unread]:
+def _read_yaml(file: str, content: IO[bytes], _: Columns) -> Iterator[Unread]:
     yield partial(_parse_yaml, content.read(), file)
 
 
@@ -89,10 +92,10 @@ def _parse_yaml(text: bytes, file: str) -> Row:
         return Row({}, file, 1, broken=f"is not YAML ({' '.join(str(error).split())})")
 
 
-def _read_parquet(file: str, content: IO[bytes]) -> Iterator[Unread]:
+def _read_parquet(file: str, content: IO[bytes], columns: Columns) -> Iterator[Unread]:
     table, first = pq.ParquetFile(content), 0
     for index in range(table.num_row_groups):
-        group = _Group(table, index)
+        group = _Group(table, index, columns)
         size = table.metadata.row_group(index).num_rows
         yield from (partial(_parse_record, group, i, file, first + i + 1) for i in range(size))
         first += size
@@ -101,15 +104,17 @@ def _read_parquet(file: str, content: IO[bytes]) -> Iterator[Unread]:
 class _Group:
     """A row group, decoded a few rows at a time from the first that is asked for on; rows are asked for in order."""
 
-    def __init__(self, table: pq.ParquetFile, index: int) -> None:
+    def __init__(self, table: pq.ParquetFile, index: int, columns: Columns) -> None:
         self._table, self._index = table, index
+        names = table.schema_arrow.names
+        self._names = [name for name in names if columns is None or name in columns]
+        self.left_out = tuple(name for name in names if name not in self._names)
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._first = self._end = 0
 
     def record(self, row: int) -> pa.RecordBatch:
         if self._batches is None:
-            names = [name for name in self._table.schema_arrow.names if name in COLUMNS]
-            options = {"batch_size": PARQUET_ROWS, "columns": names, "use_threads": False}
+            options = {"batch_size": PARQUET_ROWS, "columns": self._names, "use_threads": False}
             self._batches = self._table.iter_batches(row_groups=[self._index], **options)
         while row >= self._end:
             self._batch = next(self._batches)
@@ -120,12 +125,14 @@ class _Group:
 def _parse_record(group: _Group, row: int, file: str, number: int) -> Row:
     record = group.record(row)
     try:
-        return Row(record.to_pylist()[0], file, number)
+        found = Row(record.to_pylist()[0], file, number)
     except (UnicodeDecodeError, pa.ArrowException) as error:
-        return Row({}, file, number, broken=f"cannot be decoded ({error})")
+        found = Row({}, file, number, broken=f"cannot be decoded ({error})")
+    found.left_out = group.left_out
+    return found
 
 
-READERS: dict[str, Callable[[str, IO[bytes]], Iterator[Unread]]] = {
+READERS: dict[str, Callable[[str, IO[bytes], Columns], Iterator[Unread]]] = {
     ".jsonl": _read_jsonl,
     ".jsonl.gz": _read_jsonl,
     ".parquet": _read_parquet,
