@@ -7,6 +7,7 @@ The problems (`rows`) each have a secret number that every test expects and that
     echo     sends the same wrong program again and again
     coin     right at once in every second of a problem's conversations, else wrong to the end, each time otherwise
     mute     never sends a program
+    hush     sends a program that prints nothing
     torn     sends half of a surrogate pair, which no file can hold
     mender   asked to repair a program, sends 1 for the first time a problem is asked and what the feedback in the
              question says was expected from the second time on
@@ -73,6 +74,9 @@ class Models:
     def mute(self, messages: Messages) -> str:
         return "I would rather not."
 
+    def hush(self, messages: Messages) -> str:
+        return "```python\npass\n```"
+
     def torn(self, messages: Messages) -> str:
         return "half a pair: \ud83d"
 
@@ -93,7 +97,7 @@ def serving(
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            names = ("reader", "echo", "coin", "mute", "torn", "mender")
+            names = ("reader", "echo", "coin", "mute", "hush", "torn", "mender")
             self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
         def do_POST(self) -> None:

@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_report import SETTINGS
+from test_report import folder as write_evaluation
 
+from rlef_plugin.commands.evaluation import mine
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.mine import row, same_program, successes, write
 from rlef_plugin.evaluation.rollouts import Message, Rollout, Turn
@@ -54,6 +58,27 @@ def test_nothing_solved_is_said_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no rollout solved its problem"):
         write(successes([rollout("a", 0, "x", solved=False)]), tmp_path / "sft.jsonl")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"split": "valid"}, "a is an evaluation of split 'valid', .*: evaluate --split train, or ask .* --any-split"),
+        ({"episode": {"turn_limit": 3, "early_stop": True, "feedback": "private"}}, "a has rlef.feedback=private"),
+    ],
+)
+def test_what_is_not_for_training_is_refused_unless_asked_for(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    evaluation = write_evaluation(tmp_path / "a", 2)
+    (evaluation / "eval.json").write_text(json.dumps({**SETTINGS, "split": "train", **change}))
+    with pytest.raises(UsageError, match=said):
+        mine([str(evaluation)], tmp_path / "sft.jsonl")
+    assert not (tmp_path / "sft.jsonl").exists()
+    mine([str(evaluation)], tmp_path / "sft.jsonl", any_split=True)
+    (evaluation / "eval.json").write_text(json.dumps({**SETTINGS, "split": "train"}))
+    mine([str(evaluation)], tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "sft.jsonl").read_text() != ""
 
 
 @pytest.mark.host

@@ -1,5 +1,6 @@
 """The two-model baseline: cases with feedback, verified right programs, independent repairs, one evaluation."""
 
+import asyncio
 import json
 import re
 from dataclasses import replace
@@ -9,10 +10,12 @@ import pytest
 from scripted_server import PROBLEMS, rows, secret
 from test_eval_chain import evaluated, scores
 
+from rlef_plugin.commands.repair import cases
+from rlef_plugin.env import CodeContestsEnv
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import repair, report
-from rlef_plugin.evaluation.rollouts import Message, Rollout, Turn
-from rlef_plugin.problems import ProblemStore, build_store
+from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
+from rlef_plugin.problems import Problem, ProblemStore, build_store
 
 pytestmark = pytest.mark.nsjail
 
@@ -31,7 +34,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
     """The writer is always wrong; the mender's second repair of each program is right: solved by turn 3."""
     evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
-    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases") == (PROBLEMS, PROBLEMS)
+    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases") == (PROBLEMS, 0)
+    assert [path.name for path in (tmp_path / "cases").iterdir()] == ["store"]
     evaluated(tmp_path / "cases" / "store", tmp_path / "b", "mender", "rlef.turn_limit=1", rollouts=2)
     repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
     both = report.load(tmp_path / "both")
@@ -42,7 +46,7 @@ def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
 
 def test_a_case_holds_program_and_feedback_and_no_private_test(store: Path, tmp_path: Path) -> None:
     evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
-    repair.write_cases(tmp_path / "a", store, tmp_path / "cases")
+    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases", sft=True) == (PROBLEMS, PROBLEMS)
     lines = [json.loads(line) for line in (tmp_path / "cases" / "sft.jsonl").read_text().splitlines()]
     asked, answer = lines[0]["messages"]
     assert "print(5)" in asked["content"] and str(secret(0)) in asked["content"] and "public 0" in asked["content"]
@@ -53,6 +57,54 @@ def test_a_case_holds_program_and_feedback_and_no_private_test(store: Path, tmp_
     original = ProblemStore.open(store)["secret-1"]
     assert cases["secret-1--0"].private_tests == original.private_tests
     assert re.search(r"wrong:\n```python\nprint\(5\)\n```", cases["secret-1--0"].description)
+
+
+def test_training_on_problems_kept_for_evaluation_is_refused(store: Path, tmp_path: Path) -> None:
+    evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
+    with pytest.raises(UsageError, match="an evaluation of split 'valid', whose problems are not for training"):
+        cases(tmp_path / "a", store, tmp_path / "cases", sft=True)
+    assert not (tmp_path / "cases").exists()
+    cases(tmp_path / "a", store, tmp_path / "cases", sft=True, any_split=True)
+    assert (tmp_path / "cases" / "sft.jsonl").is_file()
+
+
+def test_cases_keep_checker_and_metadata_and_the_environment_of_the_evaluation(tmp_path: Path) -> None:
+    """With `verdict_only` the case holds the kind of error and no expected output."""
+    lenient = "def check(input, output, expected):\n    return output != ''"
+    changed = [{**row, "checker": lenient, "metadata": {"tag": n}} for n, row in enumerate(rows())]
+    build_store(changed, tmp_path / "store")
+    settings = ["rlef.turn_limit=1", "rlef.feedback=verdict_only"]
+    evaluated(tmp_path / "store", tmp_path / "a", "hush", *settings, rollouts=1)
+    repair.write_cases(tmp_path / "a", tmp_path / "store", tmp_path / "cases")
+    case = ProblemStore.open(tmp_path / "cases" / "store")["secret-1--0"]
+    assert (case.checker, case.metadata) == (lenient, {"tag": 1})
+    assert "wrong output" in case.description and str(secret(1)) not in case.description
+
+
+def test_an_environment_that_does_not_show_the_description_is_refused(store: Path) -> None:
+    settings = {"episode": {"turn_limit": 1}, "env": "test_repair.Silent"}
+    with pytest.raises(UsageError, match="Silent does not show a problem's description"):
+        repair.Setting.of(settings, ProblemStore.open(store)).check("secret-0")
+
+
+class Silent(CodeContestsEnv):
+    def first_message(self, problem: Problem) -> str:
+        return "Guess."
+
+
+def test_so_many_programs_at_once_and_in_order() -> None:
+    running = most = 0
+
+    async def work(item: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001 * (item % 3))
+        running -= 1
+        return item
+
+    assert asyncio.run(repair._bounded(work, range(30))) == list(range(30))
+    assert most == repair.AT_ONCE
 
 
 def rollout(problem: str, index: int, code: str | None, public: bool, solved: bool) -> Rollout:
@@ -84,8 +136,39 @@ def test_what_needs_no_repair_is_left_as_it_is() -> None:
 
 
 def test_a_case_that_was_not_played_is_an_error() -> None:
-    with pytest.raises(UsageError, match="played no rollout of 'p--0'"):
-        list(repair.compose([rollout("p", 0, "a", False, False)], []))
+    first, one = rollout("p", 0, "a", False, False), rollout("p--0", 0, "x", False, False)
+    for number, played in enumerate(([], [one])):
+        with pytest.raises(UsageError, match=f"played {number} of 2 rollouts of 'p--0'"):
+            list(repair.compose([first], played))
+
+
+def test_what_fails_midway_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The second repair of the case is missing; once it is there the same command works."""
+    for name, played in (("a", rollout("p", 0, "a", False, False)), ("b", rollout("p--0", 0, "x", False, False))):
+        kept = RolloutFolder(tmp_path / name / "rollouts")
+        kept.append(played)
+        kept.close()
+        episode = {"turn_limit": 1, "early_stop": True}
+        (tmp_path / name / "eval.json").write_text(json.dumps({"model": name, "split": "valid", "episode": episode}))
+    with pytest.raises(UsageError, match="played 1 of 2"):
+        repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    kept = RolloutFolder(tmp_path / "b" / "rollouts")
+    kept.append(rollout("p--0", 1, "y", True, True))
+    kept.close()
+    repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+    assert report.load(tmp_path / "both").rollouts[0].solved
+    with pytest.raises(UsageError, match="is there already"):
+        repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+
+
+def test_single_responses_of_an_evaluation_without_early_stop_are_not_known(tmp_path: Path) -> None:
+    for name in "ab":
+        episode = {"turn_limit": 2, "feedback": "none", "early_stop": True}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "eval.json").write_text(json.dumps({"model": name, "split": "valid", "episode": episode}))
+    with pytest.raises(UsageError, match="does not stop early, .*: use --turn-limit 1"):
+        repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
 
 
 def test_nothing_to_repair_is_said(store: Path, tmp_path: Path) -> None:
@@ -100,5 +183,13 @@ def test_nothing_to_repair_is_said(store: Path, tmp_path: Path) -> None:
 def test_only_the_first_turn_of_a_longer_rollout_is_composed() -> None:
     long = rollout("p", 0, "a", False, False)
     long = replace(long, turns=long.turns * 2, messages=long.messages * 2)
-    (both,) = repair.compose([long], [rollout("p--0", 0, "x", True, True)])
+    (both,) = repair.compose([long], [rollout("p--0", n, "x", True, True) for n in range(2)])
     assert [turn.code for turn in both.turns] == ["a", "x"]
+
+
+def test_what_a_later_turn_solved_is_not_solved_by_the_first() -> None:
+    """Turn 1 has no program to repair and turn 2 solved it: of the first response alone, nothing is solved."""
+    late = rollout("p", 0, "a", True, True)
+    late = replace(late, turns=(rollout("p", 0, None, False, False).turns[0], *late.turns), messages=late.messages * 2)
+    (both,) = repair.compose([late], [])
+    assert (len(both.turns), both.solved, both.public_passed) == (1, False, False)

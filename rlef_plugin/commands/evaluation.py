@@ -109,12 +109,19 @@ def mine(
     runs: Runs,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSONL for the host's train_sft.")],
     per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
+    any_split: Annotated[
+        bool, typer.Option("--any-split", help="Also from problems kept for evaluation, or private feedback.")
+    ] = False,
 ) -> None:
-    """Collect solved rollouts of evaluations as supervised examples, one of each program."""
+    """Collect solved rollouts of evaluations of the training split as supervised examples, one of each program."""
     from rlef_plugin.evaluation import mine as mining
 
-    rollouts = [rollout for run in _loaded(runs) for rollout in run.rollouts]
+    loaded = _loaded(runs)
+    for run in loaded:
+        if not any_split:
+            mining.check_trainable(run.name, run.settings)
+    rollouts = [rollout for run in loaded for rollout in run.rollouts]
     chosen = mining.successes(rollouts, per_problem)
     mining.write(chosen, out)
-    repaired = sum(len(one.turns) > 1 for one in chosen)
+    repaired = sum(not one.turns[0].public_passed for one in chosen)
     typer.echo(f"{len(chosen)} of {len(rollouts)} rollouts ({repaired} with repairs) in {out}")

@@ -12,16 +12,24 @@ app = typer.Typer(no_args_is_help=True, help="A second model that repairs the fi
 def cases(
     run: Annotated[Path, typer.Argument(help="What `rlef eval --turn-limit 1 --out` wrote for the first model.")],
     store: Annotated[Path, typer.Option(help="The problem store of that evaluation.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A folder: sft.jsonl to train on, store to evaluate on.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A folder: its store is to evaluate on.")],
+    sft: Annotated[
+        bool, typer.Option("--sft", help="Also sft.jsonl, to train on: cases that have a verified right program.")
+    ] = False,
     per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
+    any_split: Annotated[
+        bool, typer.Option("--any-split", help="With --sft, also from problems kept for evaluation.")
+    ] = False,
 ) -> None:
-    """Collect the first model's failing programs, with their feedback and with a verified right program."""
-    from rlef_plugin.evaluation import repair
+    """Collect the first model's failing programs with their feedback, as problems of their own."""
+    from rlef_plugin.evaluation import mine, repair, settings
 
-    found, paired = repair.write_cases(run, store, out, per_problem)
-    typer.echo(
-        f"{found} failing programs in {out / 'store'}; {paired} of them with a right one in {out / 'sft.jsonl'}"
-    )
+    if sft and not any_split:
+        mine.check_trainable(str(run), settings.read(run))
+    found, paired = repair.write_cases(run, store, out, per_problem, sft=sft)
+    typer.echo(f"{found} failing programs in {out / 'store'}")
+    if sft:
+        typer.echo(f"{paired} of them with a right one in {out / 'sft.jsonl'}")
 
 
 @app.command()

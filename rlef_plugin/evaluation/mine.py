@@ -5,7 +5,8 @@
 A row is a dialog in the host's format for `train_sft` with `--data.input_key messages --data.apply_chat_template`: it
 takes the loss on the last message alone, which here is the response that solved the problem; failed attempts before it
 are only read. Solved means that every test passed, also the private ones; none of them is in a row. The paper draws
-each response's temperature from U(0.1, 1.0): `rlef eval --temperature 0.1 --temperature-to 1.0`.
+each response's temperature from U(0.1, 1.0): `rlef eval --temperature 0.1 --temperature-to 1.0`. Refused, unless asked
+for, are evaluations of other problems than the training split's, and those whose feedback told of private tests.
 
 Two rollouts of a problem are the same if their last programs are, up to comments and layout; the one with more turns
 is kept, since attempts at repair are what is rare.
@@ -14,12 +15,30 @@ is kept, since attempts at repair are what is rare.
 import ast
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.rollouts import Rollout, by_problem
+
+
+def check_trainable(name: str, settings: Mapping[str, Any]) -> None:
+    """That a model may be trained on an evaluation.
+
+    Raises:
+        UsageError: it is of problems that are kept for evaluation, or the model was told of private tests.
+    """
+    if settings["split"] != "train":
+        raise UsageError(
+            f"{name} is an evaluation of split {settings['split']!r}, whose problems are not for training: evaluate "
+            "--split train, or ask for it with --any-split"
+        )
+    if settings["episode"].get("feedback") == "private":
+        raise UsageError(
+            f"{name} has rlef.feedback=private, so private tests are in its dialogs: evaluate with other feedback, "
+            "or ask for it with --any-split"
+        )
 
 
 def successes(rollouts: Iterable[Rollout], per_problem: int = 0) -> list[Rollout]:

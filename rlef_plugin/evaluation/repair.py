@@ -1,34 +1,43 @@
 """The repair model, a baseline of the paper: one model writes a program, another repairs it (PAPER.md section 8).
 
     single-turn evaluation of model A ─► cases: its programs that fail a public test, with their feedback
-        ├─► repair.jsonl   each case beside a program that is verified to be right: SFT for model B
+        ├─► sft.jsonl   each case beside a program that is verified to be right: SFT for model B (training split)
         └─► a store of repair problems, `<problem>--<rollout>`: `rlef eval --turn-limit 1 --rollouts 2` of model B
     compose(A, B): A's rollout, then up to two independent repairs, until the public tests pass
+
+Environment, episode and strictness of the judge are those of A's evaluation.
 
 A repair problem is an ordinary problem whose description holds the failing program and what its public tests said, and
 whose tests are the original's; so model B is trained and evaluated by what is there already, and the composed rollouts
 are read by `rlef score`, `analyze` and `report` like any other. Repairs are independent of one another: each sees the
-first program only. Not promised: repairs of responses without valid code, which hold no program to repair.
+first program only. Not promised: repairs of responses without valid code, which hold no program to repair, and
+environments whose first message leaves the description out (HumanEval+), which are refused.
 """
 
 import asyncio
 import json
+import os
+import shutil
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlef_plugin.env import CodeContestsEnv, EnvConfig
+from rlef_plugin.env import EnvConfig, Environment, Step, load_environment
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import settings as settings_file
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, by_problem, read
 from rlef_plugin.evaluation.run import ROLLOUTS
+from rlef_plugin.evaluation.score import stops_early
 from rlef_plugin.judge import Judge, JudgeConfig, open_judge
 from rlef_plugin.problems import ProblemStore, build_store
 from rlef_plugin.problems.records import TestCase
 
 REPAIRS = 2
+AT_ONCE = 8  # programs whose tests are in memory
+PROBE = "xDESCRIPTIONxMARKx"  # is nowhere else in a first message
 MARK = "--"  # between a problem's id and the rollout whose program is to be repaired; a store allows it in an id
 WORDING = Path(__file__).with_name("repair.txt")
 
@@ -46,34 +55,68 @@ class Case:
         return f"{self.problem}{MARK}{self.index}"
 
 
-async def cases(rollouts: Iterable[Rollout], store: ProblemStore, judge: Judge, per_problem: int = 0) -> list[Case]:
+@dataclass(frozen=True)
+class Setting:
+    """Where the first model's programs were judged: its store, environment and episode; one turn, no examples."""
+
+    store: ProblemStore
+    environment: type[Environment]
+    episode: EnvConfig
+    judge: JudgeConfig
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], store: ProblemStore) -> "Setting":
+        episode = replace(EnvConfig(**settings["episode"]), few_shot="")
+        environment = load_environment(settings.get("env", "rlef_plugin.CodeContestsEnv"))
+        return cls(store, environment, episode, JudgeConfig(strict_exit=settings.get("strict_exit", True)))
+
+    def episode_of(self, judge: Judge | None, turn_limit: int) -> Environment:
+        episode = replace(self.episode, turn_limit=turn_limit)
+        return self.environment(self.store, judge, episode, lambda text: len(text) // 3)  # type: ignore[arg-type]
+
+    async def step(self, judge: Judge, problem_id: str, code: str, turn_limit: int) -> Step:
+        """The program as the first response."""
+        env = self.episode_of(judge, turn_limit)
+        await env.reset(problem_id)
+        env.prefill = ""  # the program is whole
+        return await env.step(_block(code))
+
+    def check(self, problem_id: str) -> None:
+        """Raise UsageError if the environment does not show a problem's description, where a case is told."""
+        problem = replace(self.store[problem_id], description=PROBE)
+        if PROBE not in self.episode_of(None, turn_limit=1).first_message(problem):
+            raise UsageError(
+                f"{self.environment.__name__} does not show a problem's description, so it cannot ask for a repair: "
+                "evaluate with an environment that does"
+            )
+
+
+async def cases(rollouts: Iterable[Rollout], setting: Setting, judge: Judge, per_problem: int = 0) -> list[Case]:
     """The failing first programs, at most `per_problem` of each problem (0 = all), with the feedback they get."""
     groups = by_problem(one for one in rollouts if one.turns[0].code and not one.turns[0].public_passed)
     chosen = [one for group in groups.values() for one in group[: per_problem or None]]
-    return list(await asyncio.gather(*(_case(rollout, store, judge) for rollout in chosen)))
+    return await _bounded(lambda rollout: _case(rollout, setting, judge), chosen)
 
 
-async def right_programs(store: ProblemStore, problems: Iterable[str], judge: Judge) -> dict[str, str]:
+async def right_programs(setting: Setting, problems: Iterable[str], judge: Judge) -> dict[str, str]:
     """For each problem its first stored solution that really passes every test; problems without one are left out."""
 
     async def first(problem_id: str) -> tuple[str, str]:
-        for solution in store.solutions(problem_id):
-            env = CodeContestsEnv(store, judge, EnvConfig(turn_limit=1), len)
-            await env.reset(problem_id)
-            if solution.correct and (await env.step(_block(solution.code))).solved:
+        for solution in setting.store.solutions(problem_id):
+            if solution.correct and (await setting.step(judge, problem_id, solution.code, turn_limit=1)).solved:
                 return problem_id, solution.code
         return problem_id, ""
 
-    found = await asyncio.gather(*(first(problem_id) for problem_id in problems))
+    found = await _bounded(first, problems)
     return {problem_id: code for problem_id, code in found if code}
 
 
-def training_rows(found: Iterable[Case], right: dict[str, str], store: ProblemStore) -> Iterator[dict[str, Any]]:
+def training_rows(found: Iterable[Case], right: dict[str, str], setting: Setting) -> Iterator[dict[str, Any]]:
     """For the host's `train_sft`: what the repair model sees, and a right program; cases without one are left out."""
-    writer = CodeContestsEnv(store, None, EnvConfig(), len)  # type: ignore[arg-type]  # judges nothing
+    writer = setting.episode_of(None, turn_limit=1)  # judges nothing
     for case in found:
         if case.problem in right:
-            asked = writer.first_message(replace(store[case.problem], description=case.description))
+            asked = writer.first_message(replace(setting.store[case.problem], description=case.description))
             answer = {"role": "assistant", "content": _block(right[case.problem])}
             yield {"messages": [{"role": "user", "content": asked}, answer], "problem": case.problem, "turns": 1}
 
@@ -92,6 +135,8 @@ def store_rows(found: Sequence[Case], store: ProblemStore) -> Iterator[dict[str,
             "memory_limit_bytes": problem.memory_limit_mb and problem.memory_limit_mb << 20,
             "input_file": problem.input_file or "",
             "output_file": problem.output_file or "",
+            "checker": problem.checker or "",
+            "metadata": dict(problem.metadata),
         }
 
 
@@ -99,16 +144,20 @@ def compose(first: Iterable[Rollout], repairs: Iterable[Rollout]) -> Iterator[Ro
     """The two-model system's rollouts: a first program, and repairs in their order until one passes the public tests.
 
     Raises:
-        UsageError: a case was never played by the repair model.
+        UsageError: a case was not played by the repair model, or not often enough.
     """
     played = by_problem(repairs)
     for rollout in first:
-        attempts = [replace(rollout, turns=rollout.turns[:1], messages=rollout.messages[:2])]
+        attempts = [rollout.limited_to(1)]
         if rollout.turns[0].code and not rollout.turns[0].public_passed:
             case = f"{rollout.problem}{MARK}{rollout.index}"
-            if case not in played:
-                raise UsageError(f"the repair model played no rollout of {case!r}: evaluate it on all cases first")
-            attempts += played[case][:REPAIRS]
+            there = played.get(case, [])
+            if len(there) < REPAIRS:
+                raise UsageError(
+                    f"the repair model played {len(there)} of {REPAIRS} rollouts of {case!r}: evaluate it on all "
+                    f"cases with --rollouts {REPAIRS} first"
+                )
+            attempts += [one.limited_to(1) for one in there[:REPAIRS]]
         shown = next((n for n, one in enumerate(attempts) if one.public_passed), len(attempts) - 1) + 1
         yield Rollout(
             rollout.problem,
@@ -119,57 +168,97 @@ def compose(first: Iterable[Rollout], repairs: Iterable[Rollout]) -> Iterator[Ro
         )
 
 
-def write_cases(run: Path, store: Path, out: Path, per_problem: int = 0) -> tuple[int, int]:
-    """Judge, then write sft.jsonl and a problem store; returns the number of cases, and of those with a right program.
+def write_cases(run: Path, store: Path, out: Path, per_problem: int = 0, *, sft: bool = False) -> tuple[int, int]:
+    """Judge, then write a problem store, and sft.jsonl if asked to; returns the number of cases, and of its rows.
 
     Raises:
-        UsageError: every program passes, or `out` is there already.
+        UsageError: every program passes, `out` is there already, or the environment cannot show a case.
     """
-    if out.exists():
-        raise UsageError(f"{out} is there already: choose another folder with --out")
-    problems = ProblemStore.open(store)
-    rollouts = read(run / ROLLOUTS)
-
-    async def judged() -> tuple[list[Case], dict[str, str]]:
-        judge = await open_judge(JudgeConfig())
-        try:
-            found = await cases(rollouts, problems, judge, per_problem)
-            return found, await right_programs(problems, dict.fromkeys(case.problem for case in found), judge)
-        finally:
-            await judge.close()
-
-    found, right = asyncio.run(judged())
-    if not found:
-        raise UsageError(f"no program in {run} fails a public test, so there is nothing to repair")
-    out.mkdir(parents=True)
-    rows = list(training_rows(found, right, problems))
-    (out / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    build_store(store_rows(found, problems), out / "store")
+    with _made_whole(out) as folder:
+        rollouts = read(run / ROLLOUTS)
+        setting = Setting.of(settings_file.read(run), ProblemStore.open(store))
+        setting.check(rollouts[0].problem)
+        found, right = asyncio.run(_judged(rollouts, setting, per_problem, sft))
+        if not found:
+            raise UsageError(f"no program in {run} fails a public test, so there is nothing to repair")
+        rows = list(training_rows(found, right, setting))
+        if sft:
+            (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        build_store(store_rows(found, setting.store), folder / "store")
     return len(found), len(rows)
 
 
 def write_composed(first: Path, repairs: Path, out: Path) -> None:
-    """An evaluation's folder for the composed rollouts, made from those of the two models."""
-    settings = settings_file.read(first)
+    """An evaluation's folder for the composed rollouts, made from those of the two models.
+
+    Raises:
+        UsageError: a repair is missing, `out` is there already, or it is not known what single responses solve.
+    """
+    settings, repairing = settings_file.read(first), settings_file.read(repairs)
+    for folder, one in ((first, settings), (repairs, repairing)):
+        if one["episode"]["turn_limit"] > 1 and not stops_early(one):
+            raise UsageError(f"{folder} does not stop early, so its first responses are not known: use --turn-limit 1")
     turns = 1 + REPAIRS
-    episode = {**settings["episode"], "turn_limit": turns}
-    models = f"{settings['model']}, repaired by {settings_file.read(repairs)['model']}"
-    out.mkdir(parents=True)
-    folder = RolloutFolder(out / ROLLOUTS)
-    for rollout in compose(read(first / ROLLOUTS), read(repairs / ROLLOUTS)):
-        folder.append(rollout)
-    folder.close()
-    (out / settings_file.FILE).write_text(json.dumps({**settings, "model": models, "episode": episode}, indent=1))
+    changed = {
+        "model": f"{settings['model']}, repaired by {repairing['model']}",
+        "episode": {**settings["episode"], "turn_limit": turns},
+    }
+    with _made_whole(out) as folder:
+        kept = RolloutFolder(folder / ROLLOUTS)
+        for rollout in compose(read(first / ROLLOUTS), read(repairs / ROLLOUTS)):
+            kept.append(rollout)
+        kept.close()
+        (folder / settings_file.FILE).write_text(json.dumps({**settings, **changed}, indent=1))
 
 
-async def _case(rollout: Rollout, store: ProblemStore, judge: Judge) -> Case:
-    env = CodeContestsEnv(store, judge, EnvConfig(turn_limit=2), lambda text: len(text) // 3)
-    await env.reset(rollout.problem)
+async def _judged(
+    rollouts: Iterable[Rollout], setting: Setting, per_problem: int, sft: bool
+) -> tuple[list[Case], dict[str, str]]:
+    judge = await open_judge(setting.judge)
+    try:
+        found = await cases(rollouts, setting, judge, per_problem)
+        problems = dict.fromkeys(case.problem for case in found) if sft else ()
+        return found, await right_programs(setting, problems, judge)
+    finally:
+        await judge.close()
+
+
+async def _case(rollout: Rollout, setting: Setting, judge: Judge) -> Case:
     code = rollout.turns[0].code or ""
-    step = await env.step(_block(code))
-    values = {"description": store[rollout.problem].description, "program": code.strip()}
+    step = await setting.step(judge, rollout.problem, code, turn_limit=2)
+    values = {"description": setting.store[rollout.problem].description, "program": code.strip()}
     text = string.Template(WORDING.read_text()).substitute(values, feedback=step.observation)
     return Case(rollout.problem, rollout.index, text.strip())
+
+
+async def _bounded[T, R](work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
+    """All results in order, `AT_ONCE` at a time."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: T) -> R:
+        async with room:
+            return await work(item)
+
+    return await asyncio.gather(*map(one, items))
+
+
+@contextmanager
+def _made_whole(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` at the end, so that `out` is whole or not there, and may be tried again.
+
+    Raises:
+        UsageError: `out` is there already.
+    """
+    if out.exists():
+        raise UsageError(f"{out} is there already: choose another folder with --out")
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        os.replace(unfinished, out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _block(code: str) -> str:
