@@ -1,8 +1,9 @@
 """Checkpoints of a run that may have been killed at any moment, even while one was being written.
 
-The host saves policy and critic one after the other, each into a folder of its own with its own note of the latest,
-and each goes on from its own: a run killed in between would train a critic that is one step behind. `agree` points
-both at the last checkpoint that both have whole. It is whole if its metric.json is there, which the host writes last.
+The host saves policy and critic each by itself, into a folder of its own with its own note of the latest, and each
+goes on from its own: a run killed in between would train a critic that is one step behind. `agree` points both at the
+last checkpoint that both have whole. It is whole if its metric.json is there, which the host writes last, and which
+`begin` takes away before a checkpoint is written over one of the same name.
 
     <ckpt.path>/_actor/latest, _actor/global_step20/...    <ckpt.path>/_critic/latest, _critic/global_step20/...
 
@@ -24,6 +25,11 @@ def latest(path: Path) -> str | None:
     whole = [{file.parent.name for file in folder.glob("*/metric.json")} for folder in folders]
     common = set.intersection(*whole)
     return max(common, key=lambda tag: (folders[0] / tag / "metric.json").stat().st_mtime_ns, default=None)
+
+
+def begin(path: Path, model: str, tag: str) -> None:
+    """From now on until its metric.json is there again, this checkpoint of one of the `MODELS` is not whole."""
+    (path / model / tag / "metric.json").unlink(missing_ok=True)
 
 
 def agree(path: Path) -> str | None:

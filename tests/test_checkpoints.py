@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlef_plugin.checkpoints import agree, latest
+from rlef_plugin.checkpoints import agree, begin, latest
 
 
 def save(path: Path, model: str, step: int, *, best: bool = False, whole: bool = True, noted: bool = True) -> None:
@@ -43,6 +43,17 @@ def test_killed_between_policy_and_critic(tmp_path: Path, noted: bool) -> None:
     save(tmp_path, "_critic", 2, whole=False, noted=noted)  # its note is written before its metric.json
     assert agree(tmp_path) == "global_step1"
     assert notes(tmp_path) == ["global_step1", "global_step1"]
+
+
+def test_killed_while_a_checkpoint_is_written_again(tmp_path: Path) -> None:
+    """A second run saves step 2, which the first left whole on one side: the old mark must not stand for it."""
+    for step in (1, 2):
+        for model in ("_actor", "_critic"):
+            save(tmp_path, model, step)
+    begin(tmp_path, "_actor", "global_step2")
+    assert latest(tmp_path) == "global_step1"
+    begin(tmp_path, "_critic", "global_step3")  # the first time there is nothing to take away
+    assert not (tmp_path / "_critic" / "global_step3").exists()
 
 
 def test_an_empty_note_is_written_anew(tmp_path: Path) -> None:

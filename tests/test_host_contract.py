@@ -177,7 +177,7 @@ def test_with_a_value_a_token_the_critic_computes_as_the_hosts() -> None:
         os.environ[VARIABLE] = before
         install()
     overridden = {name for name in vars(critic.Critic) if not name.startswith("_")}
-    same("what the critic overrides", overridden, {"fit"})
+    same("what the critic overrides", overridden, {"fit", "save_checkpoint"})
 
 
 @in_host
@@ -896,7 +896,16 @@ def test_the_best_checkpoint_stays_when_a_later_evaluation_is_worse() -> None:
 
 @in_host
 def test_regular_checkpoints_never_push_out_the_best_one() -> None:
-    """The host's rotation, run on folders: the oldest of two regular ones goes, an older best one stays."""
+    """The host's rotation, run on folders: the oldest of two regular ones goes, an older best one stays.
+
+    With a metric the worst would go, however new; so ours have none (`save_logs_and_checkpoints`).
+    """
+    same("with metrics", rotated((0.5, 0.2, 0.3)), ["best_global_step1", "global_step1", "global_step3"])
+    same("without", rotated((None, None, None)), ["best_global_step1", "global_step2", "global_step3"])
+
+
+def rotated(rates: tuple[float | None, ...]) -> list[str]:
+    """What the host keeps of a best checkpoint and of regular ones with these metrics, two at most."""
     h = host()
     folder = Path(tempfile.mkdtemp(dir=os.environ["WORK"]))
 
@@ -913,14 +922,91 @@ def test_regular_checkpoints_never_push_out_the_best_one() -> None:
     h.deepspeed.torch_dist_barrier_and_cuda_sync, barrier = lambda: None, h.deepspeed.torch_dist_barrier_and_cuda_sync
     try:
         for number, (tag, rate) in enumerate(
-            (("best_global_step1", 0.5), ("global_step1", 0.5), ("global_step2", 0.2), ("global_step3", 0.3)), 1
+            (("best_global_step1", 0.5), *((f"global_step{step}", rate) for step, rate in enumerate(rates, 1))), 1
         ):
             strategy.save_ckpt(Engine(), str(folder), tag, max_num=2, metric_value=rate, metric_key="eval_valid_pass1")
             os.utime(folder / tag, (number, number))
     finally:
         h.deepspeed.torch_dist_barrier_and_cuda_sync = barrier
-    kept = sorted(path.name for path in folder.iterdir())
-    same(f"openrlhf/{DEEPSPEED} keeps", kept, ["best_global_step1", "global_step1", "global_step3"])
+    return sorted(path.name for path in folder.iterdir())
+
+
+@in_host
+def test_regular_checkpoints_have_no_metric_and_the_best_one_has() -> None:
+    """Saved by the host's own methods under ours; a step of which nothing is left is neither saved nor evaluated."""
+    import ray
+
+    from rlef_plugin.openrlhf_ext.trainer import EpisodeLogging, Trainer
+
+    saved: list[tuple[str, str | None, float | None]] = []
+
+    def asked(method_name: str, tag: str, metric_value: float | None, metric_key: str | None, **_: Any) -> list[Any]:
+        saved.append((tag, metric_key, metric_value))
+        return []
+
+    class Steps(EpisodeLogging, host().ppo_trainer.BasePPOTrainer):
+        wandb_logger = tensorboard_logger = critic_model_group = None
+        best_eval_metric_key, best_eval_metric_value = "eval_valid_pass1", float("-inf")
+        before_batch = "waiting"
+        groups = SimpleNamespace(lap=dict)
+        actor_model_group = SimpleNamespace(async_run_method=asked)
+        args = SimpleNamespace(
+            logger=SimpleNamespace(logging_steps=1),
+            ckpt=SimpleNamespace(save_steps=1),
+            train=SimpleNamespace(batch_size=4),
+        )
+
+        def __init__(self) -> None:
+            config = RlefConfig(run_dir=tempfile.mkdtemp(dir=os.environ["WORK"]))
+            self.experience_maker = SimpleNamespace(config=config, clock=Clock())
+
+    trainer, get = Steps(), ray.get
+    ray.get = lambda refs: refs
+    try:
+        trainer.save_best_checkpoint({"eval_valid_pass1": 0.5}, 2)
+        trainer.save_logs_and_checkpoints(3, {"episode/solve_rate": 0.5})
+        regular, best = ("global_step3", "eval_valid_pass1", None), ("best_global_step2", "eval_valid_pass1", 0.5)
+        same(f"openrlhf/{TRAINER} saves", saved, [best, regular])
+        status, step = trainer.train_step([object()] * 3, 3)
+        same("left out", (status, step), ({"rollout/left_out": 3.0}, 3))
+        trainer.save_logs_and_checkpoints(step, status)
+        metrics = Trainer.evaluate(trainer, step)
+        trainer.save_best_checkpoint(metrics, step)
+        same("saved, evaluated", (len(saved), metrics), (2, {}))
+    finally:
+        ray.get = get
+    run = Path(trainer.experience_maker.config.run_dir)
+    written = [len((run / name).read_text().splitlines()) for name in ("metrics.jsonl", "evaluations.jsonl")]
+    same("written", written, [1, 1])
+
+
+@in_host
+def test_a_checkpoint_is_not_whole_while_it_is_written_again() -> None:
+    from rlef_plugin.openrlhf_ext import critic, policy
+
+    for cls, folder in ((policy.Policy, "_actor"), (critic.Critic, "_critic")):
+        path = Path(tempfile.mkdtemp(dir=os.environ["WORK"]))
+        metric = path / folder / "global_step2" / "metric.json"
+        metric.parent.mkdir(parents=True)
+        metric.write_text("{}")
+        there: list[bool] = []
+        actor = cls.__new__(cls)
+        ckpt = SimpleNamespace(path=str(path), max_num=3, max_mem=1.0)
+        actor.strategy = SimpleNamespace(
+            args=SimpleNamespace(ckpt=ckpt),
+            is_rank_0=lambda: True,
+            save_ckpt=lambda *_, there=there, metric=metric, **__: there.append(metric.exists()),
+        )
+        actor.disable_ds_ckpt = actor.save_hf_ckpt = False
+        actor.actor, actor.critic = SimpleNamespace(model=None), None
+        module = importlib.import_module(f"openrlhf.trainer.ray.ppo{folder}")
+        barrier = getattr(module, "torch_dist_barrier_and_cuda_sync", None)
+        module.torch_dist_barrier_and_cuda_sync = lambda: None
+        try:
+            actor.save_checkpoint(tag="global_step2", metric_value=None, metric_key=None)
+        finally:
+            module.torch_dist_barrier_and_cuda_sync = barrier
+        same(f"marked as whole while {folder} is saved", there, [False])
 
 
 @in_host

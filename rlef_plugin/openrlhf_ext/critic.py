@@ -22,7 +22,7 @@ import ray
 import torch
 from openrlhf.trainer.ray.ppo_critic import CriticModelActor
 
-from rlef_plugin.openrlhf_ext.policy import seed_update
+from rlef_plugin.openrlhf_ext.policy import begin_checkpoint, seed_update
 from rlef_plugin.openrlhf_ext.remote import original_class
 from rlef_plugin.rl.turns import turn_starts
 
@@ -42,6 +42,10 @@ class Critic(original_class(CriticModelActor)):  # type: ignore[misc]
     def fit(self) -> Any:
         seed_update(self.strategy, self.critic)
         return super().fit()
+
+    def save_checkpoint(self, tag: str, *arguments: Any, **keywords: Any) -> None:
+        begin_checkpoint(self.strategy, "_critic", tag)
+        super().save_checkpoint(tag, *arguments, **keywords)
 
 
 class TurnCritic(Critic):

@@ -10,6 +10,7 @@ name, added up anew each time, so that no rounding collects in the frozen weight
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ import ray
 import torch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
+from rlef_plugin import checkpoints
 from rlef_plugin.openrlhf_ext.remote import original_class
 
 
@@ -24,6 +26,12 @@ def seed_update(strategy: Any, engine: Any) -> None:
     """Seed torch for the next update of a DeepSpeed engine; another seed in every rank and update."""
     seed = strategy.seed * 1_000_003 + engine.global_steps * strategy.world_size + strategy.get_rank()
     torch.manual_seed(seed)
+
+
+def begin_checkpoint(strategy: Any, model: str, tag: str) -> None:
+    """Before the host's own barrier, so before any rank writes: see `checkpoints.begin`."""
+    if strategy.is_rank_0():
+        checkpoints.begin(Path(strategy.args.ckpt.path), model, tag)
 
 
 class Policy(original_class(PolicyModelActor)):  # type: ignore[misc]
@@ -34,6 +42,10 @@ class Policy(original_class(PolicyModelActor)):  # type: ignore[misc]
     def forget_rollouts(self) -> None:
         """Drop what was appended for an update that is not made."""
         self.trainer.replay_buffer.clear()
+
+    def save_checkpoint(self, tag: str, *arguments: Any, **keywords: Any) -> None:
+        begin_checkpoint(self.strategy, "_actor", tag)
+        super().save_checkpoint(tag, *arguments, **keywords)
 
     def broadcast_to_vllm(self) -> None:
         if self.strategy.args.ds.lora.rank == 0:

@@ -59,6 +59,7 @@ class EpisodeLogging:
     actor_model_group: Any
     critic_model_group: Any
     reference_model_group: Any
+    left_out = False  # whether nothing was left of the last step's rollouts, so that it counts as no step
     before_batch = "rollout"  # what the trainer's process does until a batch is there: its part of the step
 
     def fit(self, global_step: int = 0) -> None:
@@ -83,7 +84,8 @@ class EpisodeLogging:
             whole = math.lcm(whole, self.args.rollout.n_samples_per_prompt)
         rest = len(rollout_samples) % whole
         rollout_samples = rollout_samples[: len(rollout_samples) - rest]
-        if not rollout_samples:
+        self.left_out = not rollout_samples
+        if self.left_out:
             return {"rollout/left_out": float(rest)}, global_step
         with clock.part("episodes"):
             metrics = step_metrics(rollout_samples) | rollout_samples[0].rollout.metrics()
@@ -108,20 +110,27 @@ class EpisodeLogging:
             super().broadcast_to_vllm()  # type: ignore[misc]
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
-        """Host override: called with a step's complete status, generation times included."""
+        """Host override: called with a step's complete status, generation times included.
+
+        Regular checkpoints get no metric, so that the host's rotation deletes the oldest. It would delete the worst
+        first, and a run killed while it saves could go on from an arbitrarily old one only.
+        """
+        if self.left_out:  # all of this was done for the step before, whose number this is
+            return
         clock, logs = self.experience_maker.clock, dict(logs_dict or {})
-        if "episode/solve_rate" in logs:  # a step that was left out has none
-            idle_s = logs["rollout_s/other"] if self.before_batch == "rollout" else 0.0
-            logs |= clock.lap(idle_s) | self.groups.lap()
+        idle_s = logs["rollout_s/other"] if self.before_batch == "rollout" else 0.0
+        logs |= clock.lap(idle_s) | self.groups.lap()
+        self._latest_eval_metric_value = None
         with clock.part("saving"):
-            if "episode/solve_rate" in logs:
-                run_folder(self.experience_maker.config).write_metrics(global_step, logs)
+            run_folder(self.experience_maker.config).write_metrics(global_step, logs)
             super().save_logs_and_checkpoints(global_step, logs, to_go_on_from(client_states))  # type: ignore[misc]
 
     def save_best_checkpoint(self, eval_metrics: Any, global_step: int, client_states: Any = None) -> None:
         """Host override: called after each evaluation, also by the asynchronous trainer."""
+        if not eval_metrics:
+            return
         with self.experience_maker.clock.part("evaluation"):
-            run_folder(self.experience_maker.config).write_metrics(global_step, eval_metrics or {}, EVALUATIONS)
+            run_folder(self.experience_maker.config).write_metrics(global_step, eval_metrics, EVALUATIONS)
             super().save_best_checkpoint(eval_metrics, global_step, to_go_on_from(client_states))  # type: ignore[misc]
 
 
@@ -136,6 +145,8 @@ class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: 
         super().fit(global_step)
 
     def evaluate(self, global_step: int, **settings: Any) -> dict[str, float]:
+        if self.left_out:
+            return {}
         with self.experience_maker.clock.part("evaluation"):
             return super().evaluate(global_step, **settings)
 
