@@ -53,8 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("recipes", "rlef_plugin"):
         (work / name).symlink_to(REPO / name)
     write_run(work / ".rlef" / "demo" / "run")
-    for name, problems in (("base", 3), ("trained", 4)):
-        write_evaluation(work / "evals" / name, problems)
+    for name, problems, split in (("base", 3, "valid"), ("trained", 4, "valid"), ("mined", 4, "train")):
+        write_evaluation(work / "evals" / name, problems, split)
     return work
 
 

@@ -37,13 +37,13 @@ def rollout(problem: int, index: int) -> Rollout:
     return Rollout(f"problem-{problem}", index, problem % 2 == 0, turns, messages)
 
 
-def folder(path: Path, problems: int) -> Path:
+def folder(path: Path, problems: int, split: str = "valid") -> Path:
     kept = RolloutFolder(path / "rollouts")
     for problem in range(problems):
         for index in range(4):
             kept.append(rollout(problem, index))
     kept.close()
-    (path / "eval.json").write_text(json.dumps(SETTINGS))
+    (path / "eval.json").write_text(json.dumps({**SETTINGS, "split": split}))
     return path
 
 
