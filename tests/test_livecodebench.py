@@ -16,6 +16,9 @@ from judge_helpers import SyncJudge, sync_judge
 
 import rlef_plugin
 from rlef_plugin.env import EnvConfig, LiveCodeBenchEnv
+from rlef_plugin.env.call_runs import _verdict
+from rlef_plugin.env.calls import Call, assertion
+from rlef_plugin.judge import Verdict
 from rlef_plugin.problems import ProblemStore, TestCase, build_store, livecodebench
 from rlef_plugin.problems.fields import RowError
 from rlef_plugin.problems.livecodebench import LiveCodeBench, pickled_text
@@ -51,6 +54,23 @@ def test_rows_become_problems(store):
 def test_objects_in_arguments_become_dicts():
     row = CALL_ROW | {"public_test_cases": cases("functional", ('{"a": [1]}\n"b"\n', "{}"))}
     assert adapt(row)["public_tests"] == {"input": ['[{"dict": [["a", [1]]]}, "b"]'], "output": ['{"dict": []}']}
+
+
+def test_large_values_of_the_data_are_read(monkeypatch):
+    """The bound on what a program prints is none on what is published."""
+    large = json.dumps(list(range(200_000)))  # 1.5 MB
+    row = CALL_ROW | {"public_test_cases": cases("functional", (f"{large}\n{large}", large))}
+    public = adapt(row)["public_tests"]
+    test = TestCase(public["input"][0], public["output"][0])
+    call = Call("pairs", method_of="Solution", compare="json")
+    assert assertion(call, test) == f"assert Solution().pairs({large}, {large}) == {large}"
+    spaced = large.replace(", ", " ,  ").encode()  # the same, written in another way
+    assert _verdict(call, test, spaced) == (Verdict.ACCEPTED, "")
+    assert _verdict(call, test, spaced + b" " * 2**21)[0] == Verdict.OUTPUT_LIMIT
+    assert _verdict(call, TestCase("[]", "[]"), spaced)[0] == Verdict.OUTPUT_LIMIT
+    monkeypatch.setattr(livecodebench, "MAX_ARGUMENT_BYTES", 1000)
+    with pytest.raises(RowError, match=r"public_test_cases.input is '\[0, .*at most 1000 are read"):
+        adapt(row)
 
 
 def play(judge: SyncJudge, store: ProblemStore, problem: str, *codes: str):

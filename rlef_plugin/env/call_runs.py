@@ -24,6 +24,7 @@ BATCH = 64
 GROWTH = 4  # a jail gets 1 batch, then the next 4, then 16 (of tests alone the same): a wrong program runs few
 LARGE_BYTES = 1 << 16  # outputs from here on are compared in a thread
 MAX_OUTPUT_BYTES = 8 * 2**20  # of what a program prints, values included
+MAX_EXPECTED_BYTES = MAX_OUTPUT_BYTES // 4  # of a test's value: room for it to be written in another way
 MARK = b"\x1e"  # begins the line of a value
 NO_VALUE = "The program ended before the call returned."
 
@@ -117,10 +118,11 @@ def _verdict(call: Call, test: TestCase, line: bytes) -> tuple[Verdict, str]:
     """On one value, with the value as Python writes it if it is wrong."""
     if line == test.output.encode():
         return Verdict.ACCEPTED, ""
-    if len(line) > MAX_VALUE_BYTES:
+    limit = max(MAX_VALUE_BYTES, 2 * len(test.output))  # equal values may be written in different ways
+    if len(line) > limit:
         return Verdict.OUTPUT_LIMIT, ""
     try:
-        value = parse(line)
+        value = parse(line, limit)
     except MalformedValue:
         return Verdict.WRONG_OUTPUT, line[:1000].decode("utf-8", "replace")
     return (Verdict.ACCEPTED, "") if matches(call, test, value) else (Verdict.WRONG_OUTPUT, show(value))

@@ -88,8 +88,8 @@ def _as_module(code: str) -> str:
 def matches(call: Call, test: TestCase, value: Any) -> bool:
     """Whether the value passes the test."""
     if call.compare == "root":
-        return _is_root(parse(test.input)[0], value, call.atol)
-    expected = parse(test.output)
+        return _is_root(parse(test.input, None)[0], value, call.atol)
+    expected = parse(test.output, None)
     if call.compare == "truth":
         return _truth(value) == _truth(expected)
     if call.compare == "set":
@@ -119,12 +119,12 @@ def _is_root(coefficients: list[Any], value: Any, atol: float) -> bool:
 
 def assertion(call: Call, test: TestCase) -> str:
     """The test as Python would assert it."""
-    arguments = parse(test.input)
+    arguments = parse(test.input, None)
     owner = f"{call.method_of}()." if call.method_of else ""
     made = f"{owner}{call.entry_point}({', '.join(map(show, arguments))})"
     if call.compare == "root":
         return f"assert abs(poly({show(arguments[0])}, {made})) <= {call.atol}"
-    expected = parse(test.output)
+    expected = parse(test.output, None)
     if call.compare == "truth":
         return f"assert {made}" if _truth(expected) else f"assert not {made}"
     if call.compare == "set" and not isinstance(expected, Unordered):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-MAX_VALUE_BYTES = 2**20  # of the text
+MAX_VALUE_BYTES = 2**20  # of the text of a value that a program made
 MAX_DEPTH = 100
 _EXACT = 2**53  # ints from here on are written in hex: decimal digits take quadratic time
 _SHOWN_DIGITS = 4000  # of an int; more would take quadratic time
@@ -45,14 +45,14 @@ class Opaque:
     name: str
 
 
-def parse(text: str | bytes) -> Any:
-    """The value that `text` stands for.
+def parse(text: str | bytes, max_bytes: int | None = MAX_VALUE_BYTES) -> Any:
+    """The value that `text` stands for. Data that was checked when its store was built needs no `max_bytes`.
 
     Raises:
         MalformedValue: it stands for none, or is too large.
     """
-    if len(text) > MAX_VALUE_BYTES:
-        raise MalformedValue(f"the value has {len(text)} bytes; at most {MAX_VALUE_BYTES} are read")
+    if max_bytes is not None and len(text) > max_bytes:
+        raise MalformedValue(f"the value has {len(text)} bytes; at most {max_bytes} are read")
     try:
         return _build(json.loads(text, object_pairs_hook=_Pairs), 0)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:

@@ -18,11 +18,13 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from rlef_plugin.env.call_runs import MAX_EXPECTED_BYTES
 from rlef_plugin.env.calls import Call
 from rlef_plugin.env.values import MalformedValue, Unordered, dump, parse
 from rlef_plugin.problems.fields import RowError, kind_of, optional_text, text
 
 MAX_TEXT_BYTES = 2**30  # of one row's private tests, unpacked
+MAX_ARGUMENT_BYTES = 2**26  # an argument's text; expected values have the bound of what a program may print
 OWNER = "Solution"
 TEXT_OPCODES = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE")
 FRAME_OPCODES = ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT")
@@ -119,19 +121,22 @@ def _call(row: Mapping[str, Any]) -> Call:
 
 def _tests(cases: list[dict[str, str]], field: str, called: bool) -> dict[str, list[str]]:
     inputs = [_arguments(case["input"], f"{field}.input") if called else case["input"] for case in cases]
-    outputs = [_value(case["output"], f"{field}.output") if called else case["output"] for case in cases]
+    outputs = [
+        _value(case["output"], f"{field}.output", MAX_EXPECTED_BYTES) if called else case["output"] for case in cases
+    ]
     return {"input": inputs, "output": outputs}
 
 
 def _arguments(lines: str, field: str) -> str:
-    return f"[{', '.join(_value(line, field) for line in lines.split(chr(10)) if line.strip())}]"
+    values = (_value(line, field, MAX_ARGUMENT_BYTES) for line in lines.split("\n") if line.strip())
+    return f"[{', '.join(values)}]"
 
 
-def _value(line: str, field: str) -> str:
+def _value(line: str, field: str, max_bytes: int) -> str:
     """Plain JSON in the form of values.py, which keeps objects for its own tags."""
     try:
         value = dump(_as_dicts(json.loads(line)))
-        parse(value)
+        parse(value, max_bytes)
     except (ValueError, RecursionError, MalformedValue) as error:
         raise RowError(field, f"is {line[:80]!r}, not a JSON value ({error})") from None
     return value
