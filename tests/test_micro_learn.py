@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from rlef_plugin.env import Dialog
 from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation.analyze import analyze
 from rlef_plugin.evaluation.rollouts import Rollout, Turn
 from rlef_plugin.micro import learn, prepare, results
 from rlef_plugin.micro.known import programs
@@ -123,17 +125,81 @@ def test_what_is_evaluated(tmp_path: Path) -> None:
         learn.Learning(tmp_path, (0,), ("nonsense",), ())
 
 
-def rollout(problem: str, index: int, solved_at: int) -> Rollout:
-    """Three turns, or up to the one that solves it."""
-    turn = Turn("accepted" if solved_at else "wrong_output", bool(solved_at), 0.0, "x", 1, 0.0, 0.0, 0.0, 0.0)
-    return Rollout(problem, index, bool(solved_at), (turn,) * (solved_at or 3), ())
+def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training with overrides is not taken for one without, nor an evaluation of one model for one of the other."""
+    ran: list[str] = []
+
+    def run(command: list[str], log: Path, what: str, console: Any) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        assert not (log.parent / "made").exists()  # nothing is left of what was there
+        (log.parent / "made").touch()
+        ran.append(command[0])
+
+    def everything(*overrides: str) -> list[str]:
+        ran.clear()
+        learning = learn.Learning(tmp_path, (0,), ("rlef",), overrides)
+        learn._train(learning, 0, "rlef", tmp_path, tmp_path, Console(quiet=True))
+        for one in learning.evaluations():
+            learn._evaluate(learning, one, tmp_path, Console(quiet=True))
+        return list(ran)
+
+    monkeypatch.setattr(learn, "_run", run)
+    start = tmp_path / "seed-0" / "made"
+    start.mkdir(parents=True)
+    prepare.write_stamp(start, {"code": "1", "seed": 0})
+    assert everything() == ["train", *["eval"] * 6]
+    assert everything() == []
+    assert everything("train.num_episodes=1") == ["train", *["eval"] * 4]  # the start is the same
+    prepare.write_stamp(start, {"code": "2", "seed": 0})
+    assert everything("train.num_episodes=1") == ["train", *["eval"] * 6]
 
 
-def test_recovery_counts_what_turn_one_left_unsolved() -> None:
-    """Five rollouts, one solved at turn 1; of the other four two are solved later."""
+def test_an_evaluation_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(command: list[str], log: Path, what: str, console: Any) -> None:
+        (log.parent / "rollout").touch()
+        raise KeyboardInterrupt
+
+    learning = learn.Learning(tmp_path, (0,), ("rlef",), ())
+    one = learning.evaluations()[0]
+    monkeypatch.setattr(learn, "_run", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            learn._evaluate(learning, one, tmp_path, Console(quiet=True))
+        assert (learning.folder(one) / "rollout").exists()
+    monkeypatch.setattr(learn, "_run", lambda command, log, what, console: None)
+    learn._evaluate(learning, one, tmp_path, Console(quiet=True))
+    assert (learning.folder(one) / "rollout").exists()
+
+
+def rollout(problem: str, index: int, *passed: bool) -> Rollout:
+    """Whether the response of each turn passes the public tests; passing the last is solving."""
+    turns = tuple(Turn("accepted" if one else "wrong_output", one, 0.0, "x", 1, 0.0, 0.0, 0.0, 0.0) for one in passed)
+    return Rollout(problem, index, passed[-1], turns, ())
+
+
+def test_recovery_is_of_first_responses_that_fail_the_public_tests() -> None:
+    """Six rollouts, two of which pass at turn 1, one of those being played on to its end; of the other four, two."""
 
     class Run:
-        rollouts = [rollout("a", 0, 1), rollout("a", 1, 2), rollout("a", 2, 0), rollout("b", 0, 3), rollout("b", 1, 0)]
+        rollouts = [
+            *(rollout("a", 0, True), rollout("a", 1, False, True), rollout("a", 2, False, False, False)),
+            *(rollout("b", 0, False, False, True), rollout("b", 1, False, False, False)),
+            rollout("b", 2, True, True, True),
+        ]
 
     rate = results.recovered(Run())  # type: ignore[arg-type]
     assert rate.mean == pytest.approx(2 / 4) and rate.problems == 2
+
+
+def test_over_seeds_leaves_out_what_is_not_known() -> None:
+    """Without feedback only the last turn is known."""
+    rollouts = [rollout("a", 0, True, True), rollout("a", 1, False, False)]
+
+    class Run:
+        behaviour = analyze(rollouts, 2, stops_early=False)
+
+    Run.rollouts = rollouts  # type: ignore[attr-defined]
+    found = results.over_seeds({learn.Evaluation(seed, "rlef", "none", 1.0): Run() for seed in (0, 1)})  # type: ignore[misc]
+    rows = found["rlef-none-T1"]
+    assert sorted(rows) == ["recovered", "solved_by_turn_2"]
+    assert rows["solved_by_turn_2"] == {"mean": 0.5, "min": 0.5, "max": 0.5, "seeds": 2}

@@ -3,9 +3,10 @@
     seed -> store, warmed-up model (prepare.py) -> `rlef train`, once an arm -> `rlef eval` -> results
 
 Each training and each evaluation is the ordinary command in a process of its own; its output goes to a log beside what
-it makes. What is there already is not made again, so a run that was stopped goes on. An arm is the recipe with one
-design choice replaced; its evaluations use the same held-out problems. A seed is one of everything: problems, initial
-weights, warm-up, the host's `train.seed`.
+it makes. What is there already is not made again, so a run that was stopped goes on; a stamp beside it says what made
+it (the code of problems and warm-up, the recipe, the overrides, the command), and where that differs it is made anew.
+Not noticed: changes of the plugin itself. An arm is the recipe with one design choice replaced; its evaluations use
+the same held-out problems. A seed is one of everything: problems, initial weights, warm-up, the host's `train.seed`.
 """
 
 import shutil
@@ -16,12 +17,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.micro import results
-from rlef_plugin.micro.prepare import TURN_LIMIT, prepare
+from rlef_plugin.micro.prepare import TURN_LIMIT, digest, prepare, read_stamp, write_stamp
 
 ARMS: dict[str, tuple[str, ...]] = {
     "rlef": (),
@@ -82,6 +84,13 @@ class Learning:
     def folder(self, one: Evaluation) -> Path:
         return self.work / f"seed-{one.seed}" / "evals" / one.name
 
+    def stamp(self, seed: int, arm: str) -> dict[str, Any]:
+        """What made the model of an arm."""
+        start = {"start": read_stamp(self.work / f"seed-{seed}" / "made")}
+        if arm == "start":
+            return start
+        return {**start, "recipe": digest([recipe()]), "overrides": [*ARMS[arm], *self.overrides]}
+
 
 def learn(learning: Learning, out: Path, console: Console) -> None:
     """Everything, then `out`: results.json, plots, and the report of the evaluations."""
@@ -115,28 +124,34 @@ def _prepare(folder: Path, seed: int, console: Console) -> tuple[Path, Path]:
 
 
 def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, console: Console) -> None:
-    folder = learning.work / f"seed-{seed}" / arm
-    if (folder / "model" / "config.json").is_file():
+    folder, stamp = learning.work / f"seed-{seed}" / arm, learning.stamp(seed, arm)
+    if read_stamp(folder) == stamp:
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
     shutil.rmtree(folder, ignore_errors=True)
     settings = [f"actor.model_name_or_path={model}", f"data.prompt_dataset={store}", f"train.seed={seed}"]
     settings += [f"ckpt.output_dir={folder / 'model'}", f"rlef.run_dir={folder}", *ARMS[arm], *learning.overrides]
     _run(["train", str(recipe()), *settings], folder / "train.log", f"seed {seed}, {arm}: training", console)
+    write_stamp(folder, stamp)
 
 
 def _evaluate(learning: Learning, one: Evaluation, store: Path, console: Console) -> None:
     """Goes on where it was stopped; complete, it costs nothing but the look."""
-    out = learning.folder(one)
-    if (out / results.DONE).is_file():
-        return
-    model = learning.model(one.seed, one.arm)
+    out, model = learning.folder(one), learning.model(one.seed, one.arm)
     command = ["eval", "--model", str(model), "--store", str(store), "--out", str(out), "--split", "test"]
     command += ["--problems", str(PROBLEMS), "--rollouts", str(ROLLOUTS), "--turn-limit", str(TURN_LIMIT)]
     command += ["--temperature", str(one.temperature), "--top-p", "1.0", "--seed", str(one.seed), "--cpu-host"]
     command += ["--max-len", str(MAX_LEN), "--max-new-tokens", str(MAX_NEW_TOKENS), "--in-flight", "128"]
     command += [f"rlef.feedback_tokens={FEEDBACK_TOKENS}", f"rlef.feedback={one.feedback}"]
+    stamp = {"model": learning.stamp(one.seed, one.arm), "command": command}
+    found = read_stamp(out)
+    if found == stamp:
+        return
+    if found != {"begun": stamp}:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        write_stamp(out, {"begun": stamp})
     _run(command, out / "eval.log", f"seed {one.seed}: evaluating {one.name}", console)
-    (out / results.DONE).touch()
+    write_stamp(out, stamp)
 
 
 def _run(command: Sequence[str], log: Path, what: str, console: Console) -> None:

@@ -4,7 +4,7 @@ The warm-up's dialogs are those of an episode, through the plugin's own environm
 the eight that the statement allows, its feedback, and repairs. At first most repairs are right, until the model can
 read feedback, and in the end few, so that the start is a model that can do it and mostly does not.
 How much of this a run needs has not been measured beyond one seed of a prototype.
-Kept for the next run, and made anew when this code, the seed or the sizes change.
+Kept for the next run, and made anew when the code that makes them, the seed or the sizes change.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ import random
 import re
 import shutil
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlef_plugin.micro.known import KnownPrograms, programs
 from rlef_plugin.micro.tasks import TRUTHS
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TURN_LIMIT = 3
 SIZES = {"train": 7680, "valid": 256, "test": 512}
 STORE, MODEL, STAMP = "store", "model", "made-from.json"
+MAKERS = ("micro/known.py", "micro/prepare.py", "micro/tasks.py", "micro/world.py", "tiny/dialogs.py", "tiny/model.py")
 PIECES = r"[0-9]+| ?[^\s0-9]+|\s"  # numbers, and words or whole statements of a program
 VOCABULARY = 480
 QUOTED = ("$input", "$expected", "$output", "$trace")  # placeholders whose text stands in a fenced block
@@ -65,20 +66,29 @@ MATERIAL = 1500  # training problems in the dialogs
 def prepare(work: Path, seed: int, told: Callable[[str], None]) -> tuple[Path, Path]:
     """(problem store, model folder) of a seed, made where they are missing or out of date."""
     made_from = {
-        "code": _digest([*Path(__file__).parent.glob("*.py"), *(Path(__file__).parents[1] / "tiny").glob("*.py")]),
+        "code": digest(Path(__file__).parents[1] / name for name in MAKERS),
         "seed": seed,
         "sizes": SIZES,
         "stages": [asdict(stage) for stage in STAGES],
     }
-    stamp = work / STAMP
-    if stamp.is_file() and json.loads(stamp.read_text()) == made_from:
+    if read_stamp(work) == made_from:
         return work / STORE, work / MODEL
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     make_store(work / STORE, seed)
     make_model(work / STORE, work / MODEL, seed, told)
-    stamp.write_text(json.dumps(made_from))
+    write_stamp(work, made_from)
     return work / STORE, work / MODEL
+
+
+def write_stamp(folder: Path, made_from: dict[str, Any]) -> None:
+    """Say what made a folder; written when it is complete."""
+    (folder / STAMP).write_text(json.dumps(made_from))
+
+
+def read_stamp(folder: Path) -> dict[str, Any] | None:
+    path = folder / STAMP
+    return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
 def make_store(path: Path, seed: int, sizes: dict[str, int] | None = None) -> None:
@@ -160,5 +170,5 @@ def fixed_texts() -> set[str]:
     return fixed - {""}
 
 
-def _digest(files: list[Path]) -> str:
+def digest(files: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in sorted(files))).hexdigest()

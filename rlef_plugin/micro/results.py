@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rlef_plugin.evaluation.report import Run
     from rlef_plugin.micro.learn import Evaluation, Learning
 
-DONE = "complete"  # file in the folder of an evaluation that has ended
 CURVES = [f"episode/solve_rate_turn{turn}" for turn in range(1, TURN_LIMIT + 1)]
 CURVES += ["episode/invalid_code", "turn_kl", *(f"response_tokens/turn{turn}" for turn in range(1, TURN_LIMIT + 1))]
 PARTS = ("wall", "rollout", "forward", "advantages", "update", "weight_sync", "other")
@@ -48,7 +47,7 @@ def write(learning: "Learning", out: Path) -> list[Path]:
     }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
-    path.write_text(json.dumps(_plain(numbers), indent=1) + "\n")
+    path.write_text(json.dumps(report.plain(numbers, digits=4), indent=1) + "\n")
     first = [run for one, run in found.items() if one.seed == learning.seeds[0]]
     return [path, _draw(learning, out / "curves.png"), *report.write(first, out / "report.html")]
 
@@ -71,17 +70,17 @@ def summary(run: "Run") -> dict[str, Any]:
 
 
 def recovered(run: "Run") -> "Rate":
-    """Of the rollouts that are not solved at turn 1, the share that is in the end."""
+    """Of the rollouts whose first response fails the public tests, the share that is solved in the end."""
     from rlef_plugin.evaluation.intervals import share
     from rlef_plugin.evaluation.rollouts import by_problem
 
     groups = by_problem(run.rollouts).values()
-    later = [[one for one in group if not (one.solved and len(one.turns) == 1)] for group in groups]
-    return share([(sum(one.solved for one in group), len(group)) for group in later])
+    failed = [[one for one in group if not one.turns[0].public_passed] for group in groups]
+    return share([(sum(one.solved for one in group), len(group)) for group in failed])
 
 
 def over_seeds(found: "dict[Evaluation, Run]") -> dict[str, dict[str, Any]]:
-    """By evaluation: mean, smallest and largest over the seeds."""
+    """By evaluation: mean, smallest and largest over the seeds for which a number is known."""
     table: dict[str, dict[str, list[float]]] = {}
     for one, run in found.items():
         rows = table.setdefault(one.name, {})
@@ -89,9 +88,13 @@ def over_seeds(found: "dict[Evaluation, Run]") -> dict[str, dict[str, Any]]:
             rows.setdefault(f"solved_by_turn_{turn}", []).append(rate.mean)
         rows.setdefault("recovered", []).append(recovered(run).mean)
     return {
-        name: {what: {"mean": fmean(v), "min": min(v), "max": max(v), "seeds": len(v)} for what, v in rows.items()}
+        name: {what: _spread(known) for what, v in rows.items() if (known := [x for x in v if not math.isnan(x)])}
         for name, rows in table.items()
     }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": fmean(values), "min": min(values), "max": max(values), "seeds": len(values)}
 
 
 def _training(learning: "Learning", seed: int, arm: str) -> dict[str, Any]:
@@ -105,17 +108,6 @@ def _training(learning: "Learning", seed: int, arm: str) -> dict[str, Any]:
         "step_s_median": {part: median(step[f"step_s/{part}"] for step in later) for part in PARTS},
         "curves": {name: [step.get(name, math.nan) for step in steps] for name in CURVES},
     }
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: a share of nothing is null."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
-    return value
 
 
 def _draw(learning: "Learning", path: Path) -> Path:
