@@ -111,13 +111,15 @@ class Players:
         max_tokens: int | None = 100,
         logprobs: int | None = 1,
         by_character: bool = True,
+        stop: list[int] | None = None,
         **settings: Any,
     ) -> Played:
         engine = ScriptedEngine(self.tokenizer, lambda _, turn: replies[turn - 1], by_character=by_character)
-        params = SimpleNamespace(max_tokens=max_tokens, logprobs=logprobs, temperature=1.0)
+        params = SimpleNamespace(max_tokens=max_tokens, logprobs=logprobs, temperature=1.0, stop_token_ids=stop)
         executor = self.executor(**settings)
         result = asyncio.run(executor.execute("the prompt", label, params, max_length, self.tokenizer, engine))
-        assert vars(params) == {"max_tokens": max_tokens, "logprobs": logprobs, "temperature": 1.0}
+        unchanged = {"max_tokens": max_tokens, "logprobs": logprobs, "temperature": 1.0, "stop_token_ids": stop}
+        assert vars(params) == unchanged
         return Played(result, engine, self.judges[0])
 
 
@@ -239,7 +241,7 @@ def test_another_turn_needs_room_for_the_prefill_too(play, tokenizer: Any, spare
     replies = REST.format(WRONG), REST.format(SOLVED)
     first = play(*replies, **env).result["action_ranges"][0][1]
     opening = len(tokenizer.encode(PREFILL, add_special_tokens=False))
-    need = first + FEEDBACK + overhead(tokenizer) + opening + 16
+    need = first + FEEDBACK + overhead(tokenizer) + opening + 60
     assert play(*replies, max_length=need + spare, max_tokens=60, **env).logs["turns"] == turns
 
 
@@ -257,6 +259,15 @@ def test_a_response_gets_no_more_than_what_is_left(play) -> None:
     for max_tokens in (None, 100):
         played = play(reply(SOLVED), max_tokens=max_tokens, max_length=prompt + 60)
         assert [limit for _, limit, _ in played.engine.requests] == [60]
+
+
+@pytest.mark.parametrize("stop", [None, [], [7]])
+def test_the_engine_stops_at_the_templates_end_of_turn(play, tokenizer: Any, stop: list[int] | None) -> None:
+    """Also if the model's generation config does not name it; what else the host stops at stays."""
+    played = play(reply(WRONG), reply(SOLVED), stop=stop)
+    expected = [*(stop or []), Dialog(tokenizer).end_of_turn_id]
+    assert [params.stop_token_ids for *_, params in played.engine.requests] == [expected] * 2
+    assert [response[-1] for response in played.responses] == [Dialog(tokenizer).end_of_turn_id] * 2
 
 
 def test_a_response_cut_by_length_is_closed(play, tokenizer: Any) -> None:
@@ -279,14 +290,17 @@ def overhead(tokenizer: Any) -> int:
 
 
 @pytest.mark.parametrize("spare, turns", [(-1, 1), (0, 2), (1, 2)])
-def test_another_turn_needs_room_for_feedback_and_sixteen_tokens(play, tokenizer: Any, spare: int, turns: int) -> None:
+@pytest.mark.parametrize("max_tokens, response", [(60, 60), (256, 256), (900, 256), (None, 256)])
+def test_another_turn_needs_room_for_feedback_and_a_program(
+    play, tokenizer: Any, max_tokens: int | None, response: int, spare: int, turns: int
+) -> None:
     """The response before it is judged as the final one if there is a token too few."""
     first = play(reply(WRONG), reply(SOLVED)).result["action_ranges"][0][1]
-    need = first + FEEDBACK + overhead(tokenizer) + 16
-    played = play(reply(WRONG), reply(SOLVED), max_length=need + spare, max_tokens=60)
+    need = first + FEEDBACK + overhead(tokenizer) + response
+    played = play(reply(WRONG), reply(SOLVED), max_length=need + spare, max_tokens=max_tokens)
     assert played.logs["turns"] == turns
     # Turn 1 is judged as final exactly when it is the last, and a wrong program then costs the episode.
-    assert played.logs["turn_rewards"] == ([-1.0, 0.0, 0.0] if turns == 1 else [0.0, -1.0, 0.0])
+    assert played.logs["turn_rewards"] == ([-1.0, 0.0, 0.0] if turns == 1 else [0.0, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["ended", "cut"])
@@ -306,9 +320,28 @@ def test_no_episode_is_ever_longer_than_the_context(play, tokenizer: Any, closed
 
 def test_a_prompt_without_room_for_a_response_is_an_error(play) -> None:
     prompt = len(play(reply(SOLVED)).engine.requests[0][0])
-    play(reply(SOLVED), max_length=prompt + 16)
-    with pytest.raises(ValueError, match=f"problem bb: its prompt of {prompt} tokens .* data.max_len={prompt + 15}"):
-        play(reply(SOLVED), max_length=prompt + 15)
+    play(reply(SOLVED), max_length=prompt + 1)
+    with pytest.raises(ValueError, match=f"problem bb: its prompt of {prompt} tokens .* data.max_len={prompt}"):
+        play(reply(SOLVED), max_length=prompt)
+
+
+def test_feedback_over_its_budget_takes_from_the_response_and_is_named_if_nothing_is_left(
+    play, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for 60 tokens and the end of turn, which an ended response has already."""
+    need = play(reply(WRONG), reply(SOLVED)).result["action_ranges"][0][1] + FEEDBACK + overhead(tokenizer) + 60
+
+    def played(over: int) -> Played:
+        monkeypatch.setattr(FullBudgetEnv, "feedback", lambda *_: filler("Failed. ") + "~" * over)
+        return play(reply(WRONG), reply(SOLVED), max_length=need, max_tokens=60)
+
+    for over, limit in ((1, 60), (21, 40), (60, 1)):
+        assert [limit for _, limit, _ in played(over).engine.requests] == [60, limit]
+    message = FEEDBACK + 61 + overhead(tokenizer) - 1
+    with pytest.raises(
+        ValueError, match=f"problem bb: feedback 1 of .*FullBudgetEnv, {message} tokens .* is over rlef.f"
+    ):
+        played(61)
 
 
 def test_an_empty_generation_is_an_error(play, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +434,7 @@ def without_times(result: dict[str, Any]) -> dict[str, Any]:
 
 def test_forty_episodes_at_once_are_forty_episodes(players: Players, tokenizer: Any) -> None:
     labels = [NAMES[index % len(NAMES)] for index in range(40)]
-    params = SimpleNamespace(max_tokens=60, logprobs=1)
+    params = SimpleNamespace(max_tokens=60, logprobs=1, stop_token_ids=[])
 
     async def run(together: bool) -> list[dict[str, Any]]:
         executor, engine = players.executor(), ScriptedEngine(tokenizer, script)
@@ -421,7 +454,7 @@ def test_forty_episodes_at_once_are_forty_episodes(players: Players, tokenizer: 
 def test_the_dialog_is_made_once(players: Players, tokenizer: Any) -> None:
     executor = players.executor()
     engine = ScriptedEngine(tokenizer, lambda *_: reply(SOLVED))
-    params = SimpleNamespace(max_tokens=60, logprobs=1)
+    params = SimpleNamespace(max_tokens=60, logprobs=1, stop_token_ids=[])
 
     async def two() -> tuple[Any, Any]:
         await executor.execute("p", "a", params, 2000, tokenizer, engine)

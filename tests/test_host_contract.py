@@ -200,6 +200,7 @@ def played(*kinds: str, label: str = "bb", logprobs: int | None = 1) -> tuple[di
     """A result of our executor, and what the host makes of it."""
     from scripted import ScriptedEngine, ScriptedJudge, reply
     from tiny_tokenizers import family_tokenizer
+    from vllm import SamplingParams
 
     from rlef_plugin.openrlhf_ext import executor
 
@@ -209,8 +210,10 @@ def played(*kinds: str, label: str = "bb", logprobs: int | None = 1) -> tuple[di
     executor.open_judge = open_judge
     tokenizer = family_tokenizer("llama-3.1")
     engine = ScriptedEngine(tokenizer, lambda _, turn: reply(kinds[turn - 1]))
-    params = SimpleNamespace(max_tokens=60, logprobs=logprobs, seed=None)
+    params = SamplingParams(max_tokens=60, logprobs=logprobs)
     result = asyncio.run(executor.RlefAgentExecutor().execute(label, label, params, 600, tokenizer, engine))
+    same("the host's own parameters stop at", params.stop_token_ids, [])
+    same("ours stop at", engine.requests[-1][2].stop_token_ids, [tokenizer.eos_token_id])
     return result, recorded_samples()._process_response_into_experience(result, max_len=600)
 
 

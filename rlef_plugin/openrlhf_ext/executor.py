@@ -5,8 +5,9 @@
 The host calls `execute` in the rollout actor's event loop, once a sample, many at a time. Promised here:
 
 - a response has at most `sampling_params.max_tokens` tokens in every turn, and an episode at most `max_length`;
-- before a response is judged it is known whether another turn has room (feedback at its full budget, then at least
-  `MIN_RESPONSE_TOKENS`); if not, that response is judged as the final one;
+- a response ends at the chat template's end of turn, also where the model's own settings do not name it;
+- before a response is judged it is known whether another turn has room (feedback at its full budget, then a response
+  of `ROOM_TOKENS`, or of max_tokens if that is less); if not, that response is judged as the final one;
 - generated token ids stay as sampled; feedback comes in through the chat template by difference (`env/dialog.py`);
 - text that opens a response on the model's behalf (`Environment.prefill`) is prompt: it is not trained on;
 - every sample has the same log keys, with per-turn lists padded to the turn limit.
@@ -28,7 +29,7 @@ from rlef_plugin.judge import Judge, JudgeConfig, open_judge
 from rlef_plugin.problems import ProblemStores
 from rlef_plugin.runs.record import Record, record_of
 
-MIN_RESPONSE_TOKENS = 16  # a last turn with less room than this cannot hold a program
+ROOM_TOKENS = 256  # for another response; in much less there is no program, and the turn would cost the episode
 NO_VERDICT = -1  # pads `turn_verdicts` of turns that were not played
 
 
@@ -130,7 +131,8 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         while True:
             text = await self._respond(episode, problem_id, sampling_params, max_length, llm_engine)
             episode.judged_at.append(time.time())
-            step = await env.step(text, last=not self._room_for_another_turn(episode, max_length, env.prefill))
+            room = self._room_for_another_turn(episode, sampling_params.max_tokens, max_length, env.prefill)
+            step = await env.step(text, last=not room)
             episode.steps.append(step)
             episode.texts.append(env.prefill + text)
             if step.done:
@@ -150,13 +152,13 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
     ) -> str:
         """Generate one response onto the episode and return its text."""
         room = max_length - len(episode.tokens)
-        if room < MIN_RESPONSE_TOKENS:
-            raise ValueError(
-                f"problem {problem_id}: its prompt of {len(episode.tokens)} tokens leaves no room for a response in "
-                f"data.max_len={max_length}: raise data.max_len or drop the problem from the store"
-            )
+        if room <= 0:
+            raise ValueError(f"problem {problem_id}: {self._why_no_room(episode)} in data.max_len={max_length}")
         params = copy(sampling_params)  # the host shares one object between the samples of a prompt
         params.max_tokens = min(room, sampling_params.max_tokens or room)
+        assert self.dialog is not None
+        if self.dialog.end_of_turn_id is not None:
+            params.stop_token_ids = [*(sampling_params.stop_token_ids or ()), self.dialog.end_of_turn_id]
         episode.asked_at.append(time.time())
         started = time.monotonic()
         output = (await llm_engine.generate(episode.tokens, params)).outputs[0]
@@ -173,7 +175,21 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         episode.add_response(ids, log_probs)
         return output.text
 
-    def _room_for_another_turn(self, episode: Episode, max_length: int, prefill: str) -> bool:
+    def _room_for_another_turn(self, episode: Episode, max_tokens: int | None, max_length: int, prefill: str) -> bool:
         assert self.dialog is not None
         feedback = self.config.episode.feedback_tokens + self.dialog.closing_overhead(prefill)
-        return len(episode.tokens) + feedback + MIN_RESPONSE_TOKENS <= max_length
+        response = min(max_tokens or ROOM_TOKENS, ROOM_TOKENS)
+        return len(episode.tokens) + feedback + response <= max_length
+
+    def _why_no_room(self, episode: Episode) -> str:
+        """Only a message over its budget can take the room that was kept, since no turn is begun without it."""
+        if not episode.action_ranges:
+            return (
+                f"its prompt of {len(episode.tokens)} tokens leaves no room for a response (raise data.max_len or "
+                "drop the problem from the store)"
+            )
+        message, budget = len(episode.tokens) - episode.action_ranges[-1][1], self.config.episode.feedback_tokens
+        return (
+            f"feedback {len(episode.steps)} of {self.config.env}, {message} tokens with the template's own, is over "
+            f"rlef.feedback_tokens={budget} and leaves no room for a response (shorten it or raise that budget)"
+        )
