@@ -13,6 +13,8 @@ from rlef_plugin.errors import UsageError
 
 log = logging.getLogger("rlef")
 
+USED = (("data.prompt_dataset", "data.prompt_split"), ("eval.dataset", "eval.split"))  # stores and splits of a run
+
 
 def check_versions() -> None:
     from rlef_plugin.versions import version_checks
@@ -49,13 +51,16 @@ def check_feedback(config: RlefConfig, arguments: dict[str, Any]) -> None:
     if config.episode.feedback != "random":
         return
     stores = ProblemStores.open(config.stores)
-    for dataset, split in (("data.prompt_dataset", "data.prompt_split"), ("eval.dataset", "eval.split")):
+    for dataset, split in USED:
         if arguments[dataset]:
             check_solutions(stores, arguments[split])
 
 
 def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
-    """The tokenizer's chat template, and that episodes of these problems fit the context."""
+    """The tokenizer's chat template, and that episodes of the problems that are used fit the context.
+
+    Used are the splits that `arguments` names; where it names no store, all.
+    """
     from rlef_plugin.env import Dialog, check_fits, load_environment
     from rlef_plugin.problems import ProblemStores
 
@@ -63,7 +68,7 @@ def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
     dialog = Dialog(_tokenizer(arguments["actor.model_name_or_path"]))
     environment = load_environment(config.env)
     env = environment(stores, _NoJudge(), config.episode, dialog.count_tokens)
-    lengths = asyncio.run(_prompt_lengths(env, dialog, stores))
+    lengths = asyncio.run(_prompt_lengths(env, dialog, _used(arguments) or list(stores)))
     response = arguments["rollout.max_new_tokens"] or 1
     check_fits(
         prompt_tokens=min(lengths.values()),
@@ -96,10 +101,18 @@ def _tokenizer(model: str | None) -> Any:
         raise UsageError(f"actor.model_name_or_path={model!r} has no tokenizer that loads: {first_line}") from None
 
 
-async def _prompt_lengths(env: Any, dialog: Any, stores: Any) -> dict[str, int]:
+def _used(arguments: dict[str, Any]) -> list[str]:
+    """Ids of the problems that are trained or evaluated on."""
+    from rlef_plugin.problems import ProblemStore
+
+    named = [(arguments[dataset], arguments[split]) for dataset, split in USED if arguments.get(dataset)]
+    return list(dict.fromkeys(id_ for path, split in named for id_ in ProblemStore.open(path).ids(split)))
+
+
+async def _prompt_lengths(env: Any, dialog: Any, ids: list[str]) -> dict[str, int]:
     """Tokens of every problem's first prompt; seconds for thousands of problems."""
-    log.info("counting the tokens of %d prompts", len(stores))
-    messages = {problem_id: (await env.reset(problem_id), env.prefill) for problem_id in stores}
+    log.info("counting the tokens of %d prompts", len(ids))
+    messages = {problem_id: (await env.reset(problem_id), env.prefill) for problem_id in ids}
     return {key: len(dialog.prompt_tokens(message, prefill=start)) for key, (message, start) in messages.items()}
 
 

@@ -420,6 +420,8 @@ def test_a_store_is_not_a_source(tmp_path: Path) -> None:
         ("\u00fcber", "ber"),
         ("\u65e5\u672c", "problem"),
         ("x" * 300, "x" * 120),
+        (f"{'x' * 120}-2--17", f"{'x' * 120}-2--17"),  # a case of the second problem with such an id
+        (f"{'x' * 120}--1 more", "x" * 120),
     ],
 )
 def test_ids_are_fit_for_file_names(name: str, id_: str) -> None:

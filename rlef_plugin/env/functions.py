@@ -8,6 +8,7 @@ names no call is judged by input and output, as in `CodeContestsEnv`; so one sto
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rlef_plugin.env.call_runs import run_calls
 from rlef_plugin.env.calls import assertion, call_of
@@ -19,6 +20,8 @@ from rlef_plugin.problems.records import Problem, TestCase
 
 class FunctionEnv(CodeContestsEnv):
     """Judging and feedback; the first message is the subclass's."""
+
+    takes_calls: ClassVar[bool] = True
 
     async def run_tests(self, problem: Problem, code: str, tests: Sequence[TestCase], *, stop: bool) -> ProgramResult:
         call = call_of(problem)

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 OnMalformed = Literal["fatal", "skip"]
 KNOWN = {*FIELDS, *IGNORED}
 ID_LENGTH = 120
+CASE = re.compile(r"--\d+$")  # a rollout of a problem, as `rlef repair` names it: as long as an id, and this
+CASE_LENGTH = ID_LENGTH + 20
 
 
 def build_store(
@@ -162,7 +164,8 @@ class _Building:
 
 def plain_id(name: str) -> str:
     """The name with nothing in it that a file name or a command line would stumble over."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-")[:ID_LENGTH] or "problem"
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._-")
+    return plain[: CASE_LENGTH if CASE.search(plain) else ID_LENGTH] or "problem"
 
 
 class _Ids:
