@@ -1,0 +1,63 @@
+"""What a run is checked for before it starts: the problems it uses, and only these, with the environment it names."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlef_plugin import preflight
+from rlef_plugin.config import RlefConfig
+from rlef_plugin.env import EnvConfig
+from rlef_plugin.errors import UsageError
+from rlef_plugin.problems import Problem, StoreWriter, TestCase
+
+CALLED = (TestCase("[1]", "2"),)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer."""
+    from tiny_tokenizers import family_tokenizer
+
+    path = tmp_path_factory.mktemp("models") / "instruct"
+    family_tokenizer("llama-3.1").save_pretrained(path)
+    return path
+
+
+def check(store: Path, model: Path, env: str = "CodeContestsEnv", **used: str) -> None:
+    config = RlefConfig(env=f"rlef_plugin.{env}", stores=(str(store),), episode=EnvConfig(turn_limit=1))
+    arguments: dict[str, Any] = {"actor.model_name_or_path": str(model), "rollout.max_new_tokens": 128}
+    names = {key.replace("__", "."): value for key, value in used.items()}
+    preflight.check_context(config, {**arguments, "data.max_len": 4096, **names})
+
+
+def test_only_the_splits_that_are_used_must_fit(tmp_path: Path, model: Path) -> None:
+    store = tmp_path / "store"
+    with StoreWriter(store) as writer:
+        for split, text in (("test", "Add."), ("valid", "Add up."), ("train", "word " * 4000)):
+            writer.add(Problem(f"in-{split}", text, (TestCase("1", "2"),), (), split=split))
+    check(store, model, eval__dataset=str(store), eval__split="test")
+    with pytest.raises(UsageError, match="data.max_len is 4096"):
+        check(store, model, data__prompt_dataset=str(store), data__prompt_split="train", eval__dataset="")
+    both = {"eval__dataset": str(store), "eval__split": "train"}
+    with pytest.raises(UsageError, match="1 of 2 problems .*'in-train'"):
+        check(store, model, data__prompt_dataset=str(store), data__prompt_split="valid", **both)
+    with pytest.raises(UsageError, match="1 of 3 problems"):
+        check(store, model)
+
+
+@pytest.mark.parametrize(
+    ("source", "environment"),
+    [("mbpp+", "MBPPPlusEnv"), ("humaneval+", "HumanEvalPlusEnv"), ("mine", "LiveCodeBenchEnv")],
+)
+def test_calls_need_an_environment_that_makes_them(tmp_path: Path, model: Path, source: str, environment: str) -> None:
+    metadata = {"call": {"entry_point": "double"}, "starter": "def double(x):\n", "example": "assert double(1) == 2"}
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.add(Problem("called", "Double it.", CALLED, CALLED, source=source, metadata=metadata))
+    with pytest.raises(UsageError) as caught:
+        check(tmp_path / "store", model)
+    assert str(caught.value) == (
+        "the tests of problem 'called' are calls of a function, and CodeContestsEnv runs programs that read and "
+        f"write: use --env rlef_plugin.{environment}, or a FunctionEnv of your own"
+    )
+    check(tmp_path / "store", model, environment)
