@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 from scripted_server import PROBLEMS, rows, serving
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from transformers import PreTrainedTokenizerFast
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import report, run
@@ -119,13 +123,20 @@ def test_a_conversation_that_is_too_long_for_the_server_ends_its_episode(store: 
 
 def test_a_response_may_fill_what_is_left_of_the_episode(store: Path, tmp_path: Path) -> None:
     """The server says that 59 tokens are read and written; with at most 512 of feedback, 32 around it and 16 of a
-    response, 619 leave room for another turn, of which the first response may have all but its own prompt."""
+    response, 619 leave room for another turn. The tokenizer makes a token of each character and knows the prompt."""
+    folder = tmp_path / "tokenizer"
+    characters = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
+    characters.pre_tokenizer = Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=characters, unk_token="?").save_pretrained(folder)
     with serving() as (url, asked):
-        chosen = settings(store, tmp_path, url, "echo", "rlef.turn_limit=2", rollouts=1)
-        run.evaluate(replace(chosen, max_len=619, problems=1), tmp_path, QUIET)
-    first, second = asked
-    assert first["max_tokens"] == 619 - 32 - math.ceil(len(first["messages"][0]["content"]) / 3)
-    assert second["max_tokens"] == 619 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+        chosen = settings(store, tmp_path / "a", url, "echo", "rlef.turn_limit=2", rollouts=1)
+        run.evaluate(replace(chosen, max_len=619, problems=1), tmp_path / "a", QUIET)
+        first, second = asked
+        assert first["max_tokens"] == 619 - 32  # what cannot be counted is left to the server
+        assert second["max_tokens"] == 619 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+        known = replace(settings(store, tmp_path / "b", url, "echo", rollouts=1), tokenizer=str(folder), problems=1)
+        run.evaluate(replace(known, max_len=1200), tmp_path / "b", QUIET)
+    assert asked[2]["max_tokens"] == 1200 - 32 - len(asked[2]["messages"][0]["content"])
 
 
 def test_text_that_cannot_be_written_is_replaced(store: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ def evaluate(
     store: Annotated[Path, typer.Option(help="A problem store.")],
     out: Annotated[Path, typer.Option(help="Where rollouts and settings are kept; the same again goes on.")],
     url: Annotated[str, typer.Option(help="An OpenAI-compatible server instead of vLLM here.")] = "",
-    tokenizer: Annotated[str, typer.Option(help="With --url: counts feedback tokens.")] = "",
+    tokenizer: Annotated[str, typer.Option(help="With --url: counts tokens; else they are estimated.")] = "",
     split: Annotated[str, typer.Option()] = "valid",
     env: Annotated[str, typer.Option(help="Import path of the environment.")] = "rlef_plugin.CodeContestsEnv",
     preset: Annotated[

@@ -57,7 +57,8 @@ class ServerPlayer:
         while not steps or not steps[-1].done:
             started = time.monotonic()
             frame = self.count_tokens(env.prefill) + TEMPLATE_TOKENS
-            room = self.settings.max_len - context - self.count_tokens(texts[-1]) - frame
+            counted = bool(steps or self.settings.tokenizer)  # a whole problem is too long to estimate
+            room = self.settings.max_len - context - frame - (self.count_tokens(texts[-1]) if counted else 0)
             try:
                 text, written, context = await self._respond(texts, env.prefill, room, *next(drawn))
             except _TooLongError as error:
