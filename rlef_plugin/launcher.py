@@ -31,6 +31,7 @@ log = logging.getLogger("rlef")
 
 STOP_S = 4  # how long processes may take to end by themselves
 
+END_WITH_WORKER = "RAY_process_group_cleanup_enabled"  # of raylet: a killed rollout actor's vLLM processes end too
 HOST_VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
 OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use instead
     "train.agent_func_path": "--env names the environment",
@@ -266,6 +267,7 @@ def ray_running(config: RlefConfig) -> Iterator[None]:
 def _start_ray(config: RlefConfig) -> None:
     import ray
 
+    os.environ.setdefault(END_WITH_WORKER, "true")
     variables = {name: os.environ.get(name, value) for name, value in HOST_VARIABLES.items()}
     runtime: dict[str, Any] = {"env_vars": {**variables, settings.VARIABLE: config.to_json()}}
     log.info("starting Ray")

@@ -19,7 +19,7 @@ NOBODY = 65534  # what it is outside when the judge runs as root: root itself is
 
 MAX_PROCESSES = 48  # processes and threads together, the runner included
 MAX_OPEN_FILES = 128
-MAX_FILE_MB = 1024  # of the runner, which writes a test's input; the program's own is its output limit
+MAX_FILE_MB = 1024  # of the runner, which writes a test's input; a program's own is a byte above its output limit
 STACK_MB = 64  # must stay well below the address space: it is also the default size of a thread's stack
 
 # A fixed hash seed makes a program that prints a set behave the same every time. Binding symbols at once saves each

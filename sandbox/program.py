@@ -5,6 +5,7 @@ CPython, after the same steps (threads joined, `atexit` run, streams flushed). D
 objects that live at exit are not finalised unless the source hints that this matters, and there are no
 site-packages."""
 
+import _signal
 import _warnings
 import atexit
 import builtins
@@ -245,6 +246,7 @@ def run_child(code: "CodeType", source: bytes, names: dict[str, object], acts_at
     status = 1
     try:
         posix.close(CONTROL_FD)
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # the runner has a handler for it
         status = run_program(code, source, names, acts_at_exit)
     finally:
         posix._exit(status)

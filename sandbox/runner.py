@@ -13,7 +13,7 @@ In:  length, marshal of `{"scratch", "jailed", "packages"}`; then length, marsha
      "output_file", "shared", "more"}`; then, after C, the inputs. If more is to come: length, marshal of what differs,
      its inputs.
 Out: frames of nine little-endian 8-byte numbers after a kind byte, then output and error text:
-     R ready, C compiled, I not compilable, T one test, S all tests of a shared process."""
+     R ready, C compiled, I not compilable, T one test, S all tests of a shared process, M no process could be made."""
 
 import _signal
 import builtins
@@ -40,6 +40,7 @@ from streams import (
     SEEK_END,
     empty,
     empty_scratch,
+    fork,
     frame,
     load_input,
     make_input_file,
@@ -81,7 +82,7 @@ def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
     """Sends a frame a test: status, CPU us, wall us, peak KiB, output size, error size, flags. One function, because
     each object touched between two forks is on some page that is then copied."""
     names = start_names()
-    jailed, scratch, empty_size = setup["jailed"], setup["scratch"], setup["empty_size"]
+    jailed, scratch, empty_size, mode = (setup[name] for name in ("jailed", "scratch", "empty_size", "mode"))
     source, limit, sizes, eager = task["source"], task["output_bytes"], task["input_sizes"], task["eager"]
     acts_at_exit = may_act_at_exit(source)
     input_file = task["input_file"] and f"{scratch}/{task['input_file']}"
@@ -97,8 +98,9 @@ def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
         load_input(data)
         if input_file:
             make_input_file(data, input_file)
+        data = output = error = b""  # or they would count as the child's memory
         watch.start()
-        child = posix.fork()
+        child = fork()
         if not child:
             if not jailed:
                 posix.setsid()
@@ -122,15 +124,16 @@ def run_tests(code: "CodeType", task: dict, setup: dict) -> None:
         if output_file:
             fields[4], output = read_output_file(output_file, limit)
         # A tmpfs folder's size counts its entries, so that an ordinary test costs one call here.
-        clean = jailed and posix.stat(scratch).st_size == empty_size
-        spent = not clean and not empty_scratch(scratch)
+        found = posix.stat(scratch)
+        clean = jailed and found.st_size == empty_size and found.st_mode == mode
+        spent = not clean and not empty_scratch(scratch, mode)
         flags = SPENT * spent | STOPPED * watch.stopped
         fields[6], fields[7], fields[8] = flags, len(output), len(error)
         waiting += header
         waiting += output
         waiting += error
         left -= 1
-        wait_s = max(EAGER_S, EAGER_SHARE * (now - started)) if eager else LAZY_S
+        wait_s = min(LAZY_S, max(EAGER_S, EAGER_SHARE * (now - started))) if eager else LAZY_S
         if at_once or spent or not left or len(waiting) > FLUSH_BYTES or now - sent_at > wait_s:
             send(waiting)
             waiting, sent_at = bytearray(), now
@@ -143,7 +146,7 @@ def main() -> None:
     gc.disable()
     setup = receive_message()
     posix.chdir(setup["scratch"])
-    setup["empty_size"] = posix.stat(setup["scratch"]).st_size
+    setup["empty_size"], setup["mode"] = (found := posix.stat(setup["scratch"])).st_size, found.st_mode
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # process 1 ignores what it has no handler for
     sys.set_int_max_str_digits(0)  # the CPU limit bounds it; programs older than that guard print long numbers
     sys.setrecursionlimit(sys.getrecursionlimit() + 6)  # the frames of this file below the program's own

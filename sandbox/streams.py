@@ -24,13 +24,24 @@ def send(data: bytes | bytearray) -> None:
         view = view[posix.write(CONTROL_FD, view) :]
 
 
-def empty_scratch(folder: str) -> bool:
+def fork() -> int:
+    """Where the machine has no process left, the judge is told: that is no fault of the program."""
+    try:
+        return posix.fork()
+    except OSError:
+        send(frame(b"M"))
+        while posix.read(CONTROL_FD, 1 << 16):
+            pass  # until the judge closes the socket, see the end of `main`
+        posix._exit(0)
+
+
+def empty_scratch(folder: str, mode: int = 0o700) -> bool:
     """True if the folder is empty now. A program that makes that hard ends its jail instead (see `main`)."""
     try:
+        posix.chmod(folder, mode & 0o7777)
         for name in posix.listdir(folder):
             path = f"{folder}/{name}"
             if posix.lstat(path).st_mode & 0o170000 == 0o040000:
-                posix.chmod(path, 0o700)
                 empty_scratch(path)
                 posix.rmdir(path)
             else:

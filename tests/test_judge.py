@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 from judge_helpers import Case, SyncJudge, descendants, sync_judge
 
-from rlef_plugin.judge import JudgeConfig, Limits, SandboxError, Verdict, check_sandbox, open_judge
+from rlef_plugin.judge import JudgeConfig, Limits, SandboxError, Verdict, check_sandbox, judging, open_judge
 from rlef_plugin.judge.jail import explain_failure
+from rlef_plugin.judge.procfs import read_processes
 from rlef_plugin.judge.verdicts import Measurement, broken_limit
 from rlef_plugin.judge.wire import HEADER_BYTES, GarbledFrame, read_frame
 
@@ -242,6 +245,103 @@ def test_a_ring_of_the_watch_that_is_lost_is_followed_by_another() -> None:
     """One may come just before the runner starts to wait for its child, where Python sees it too late."""
     done = subprocess.run([sys.executable, "-c", LOST_RING], capture_output=True, text=True, timeout=60)
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.nsjail
+def test_memory_of_a_test_does_not_count_what_the_test_before_it_printed(judge: SyncJudge) -> None:
+    source = "n = int(input())\nkept = b'x' * (n << 20)\nprint('y' * ((60 - n) << 20 if n < 60 else 1))"
+    result = judge.run(source, ["0", "100"], Limits(memory_mb=150))
+    assert [test.verdict.label for test in result] == ["accepted", "accepted"], result
+
+
+@pytest.mark.nsjail
+def test_an_alarm_ends_a_program_that_has_no_handler_for_it(judge: SyncJudge) -> None:
+    """The runner has one, which its children must not inherit."""
+    (test,) = judge("import signal, time\nsignal.alarm(1)\ntime.sleep(9)", [("", "")]).tests
+    assert (test.verdict.label, test.error) == ("exception", "The program was killed by signal SIGALRM.")
+
+
+@pytest.mark.nsjail
+def test_the_mode_of_the_scratch_folder_is_that_of_a_fresh_jail_in_every_test(judge: SyncJudge) -> None:
+    source = "import os\nopen('/tmp/file', 'w').close()\nos.chmod('/tmp', 0)\nprint(1)"
+    assert judge(source, [("", "1")] * 3).accepted
+
+
+@pytest.mark.nsjail
+def test_a_source_that_is_no_unicode_text_does_not_compile(judge: SyncJudge) -> None:
+    assert judge("print('\ud800')", [("", "")]).verdict is Verdict.INVALID_CODE
+
+
+@pytest.mark.nsjail
+def test_the_largest_limits_are_ones_that_a_jail_can_hold(judge: SyncJudge) -> None:
+    assert judge(ECHO, [("a", "a")], Limits(output_bytes=2**27)).accepted
+    with pytest.raises(ValueError, match="memory_mb is 100.5, but must be a whole number"):
+        Limits(memory_mb=100.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.nsjail
+def test_an_input_file_larger_than_its_room_is_refused(judge: SyncJudge) -> None:
+    with pytest.raises(ValueError, match=r"An input file of 40000000 bytes exceeds the \d+ that a jail has"):
+        judge(ECHO, [("x" * 40_000_000, "")], input_file="in.txt")
+
+
+@pytest.mark.nsjail
+def test_more_workers_than_the_soft_limit_of_descriptors_has_room_for() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with sync_judge(workers=12) as judge:
+            assert judge(ECHO, [("a", "a")]).accepted
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_may_have_any_name() -> None:
+    """Of any user of the machine: reading the process table must not fail for it."""
+    rename = "open('/proc/self/comm', 'wb').write(b'\\xff) 1'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        assert read_processes()[process.pid][0] == os.getpid()
+        process.communicate(b"\n")
+
+
+def test_whose_fault_the_loss_of_jails_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certain kills are the machine's. Claims from inside are so only if the kernel ran out of memory meanwhile."""
+    kills = iter([5, 5, 6])
+    monkeypatch.setattr(judging, "oom_kills", lambda: next(kills))
+    certain, claimed, blamed = judging.Deaths(), judging.Deaths(), judging.Deaths()
+    for _ in range(judging.KILLED_TRIES):
+        certain.count("killed")
+        claimed.count("claimed")
+    assert certain.by_the_machine and not certain.by_the_program and certain.all == 0
+    assert not claimed.by_the_machine and claimed.by_the_program
+    assert claimed.by_the_machine  # the counter went up
+    blamed.count("blamed")
+    assert not blamed.by_the_program
+    blamed.count("blamed")
+    assert blamed.by_the_program
+
+
+NO_PROCESS = """
+import os, posix, sys
+os.dup2(int(sys.argv[1]), 3)
+sys.path.insert(0, "sandbox")
+import streams
+def fail(): raise BlockingIOError(11, "no process left")
+posix.fork = fail
+streams.fork()
+"""
+
+
+def test_a_runner_that_can_make_no_process_says_so() -> None:
+    """A frame of kind M; then it waits until the judge closes the socket."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", NO_PROCESS, str(theirs.fileno())]
+    with ours, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        assert ours.recv(200)[:1] == b"M" and process.poll() is None
+        ours.close()
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.nsjail

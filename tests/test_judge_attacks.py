@@ -260,7 +260,7 @@ print("wrong")"""
 
 
 @defence(
-    ("sandbox/runner.py", "child = posix.fork()", "child = 0"),
+    ("sandbox/runner.py", "child = fork()", "child = 0"),
 )
 def test_changing_the_interpreter_reaches_neither_the_runner_nor_the_next_test(judge: SyncJudge) -> None:
     source = """
@@ -375,7 +375,7 @@ def test_output_and_error_of_a_test_are_not_in_the_next(judge: SyncJudge) -> Non
     ],
 )
 def test_streams_closed_or_replaced_spoil_only_their_own_test(judge: SyncJudge, attack: str) -> None:
-    """The runner's own descriptors are untouched, as a program's are copies: `child = posix.fork()` in
+    """The runner's own descriptors are untouched, as a program's are copies: `child = fork()` in
     sandbox/runner.py, for which another test stands."""
     source = f"import fcntl, os, sys\nn = input()\nif n == '0':\n    {attack}\nelse:\n    print(n)"
     first, *others = judge(source, [("0", "0"), ("1", "1"), ("2", "2")]).tests

@@ -51,7 +51,9 @@ class BatchJudge:
     async def hello(self) -> int:
         """The number of programs it can use at once. Raises SandboxError if none can run here."""
         judge = await self._local()
-        await judge.run("print(1)", [""], Limits())
+        tried = await judge.run("print(1)", [""], Limits())
+        if not tried.accepted:
+            raise SandboxError(f"A program that prints 1 ended as {tried.verdict.label}: run `rlef doctor` here.")
         return IN_FLIGHT_PER_WORKER * self._config.worker_count
 
     async def alive(self) -> None:

@@ -2,7 +2,7 @@
 
 Runs in the server. Inputs go to the jail, expected outputs stay here. Whose fault a dead jail is:
 - killed by SIGKILL (a process of a jail cannot do that to its process 1): the machine's. The test is run again in a
-  fresh jail, `KILLED_TRIES` times, then `SandboxError`;
+  fresh jail, `KILLED_TRIES` times, then `SandboxError` (or the program's, see `Deaths`);
 - garbled, silent or crashed after it got the program: a second try, then the program's: EXCEPTION for that test
   (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left.
 A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more.
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from rlef_plugin.judge.compare import outputs_match
 from rlef_plugin.judge.jail import sandbox_config
 from rlef_plugin.judge.process import CpuSpent, JailProcess
-from rlef_plugin.judge.procfs import inherit_code
+from rlef_plugin.judge.procfs import inherit_code, oom_kills
 from rlef_plugin.judge.verdicts import (
     Limits,
     Measurement,
@@ -36,7 +36,8 @@ from rlef_plugin.judge.wire import Frame, GarbledFrame, pack, read_frame
 
 KILLED_TRIES = 4
 BLAMED_TRIES = 2
-MAX_JAILS = 8
+MAX_JAILS = 8  # lost by the program's own fault
+NO_PROCESS_PAUSE_S = 0.5  # times the number of tries
 COMPILE_S = 30.0  # wall seconds; an honest program needs milliseconds
 SILENCE_S = 20.0  # wall seconds a runner may be late beyond a test's own wall limit
 SPENT, STOPPED = 1, 2  # flags of a test, as in sandbox/runner.py
@@ -82,17 +83,42 @@ class NotCompilable(Exception):
     """Carries the compiler's message."""
 
 
+class NoProcess(Exception):
+    """The runner says that the machine let it make no process."""
+
+
 class RunAgain(Exception):
     """What may not be a test's own doing: it is run once more, in a fresh jail."""
 
 
 @dataclass(slots=True)
 class Deaths:
-    """Of this program's jails: how many in all, and without progress between them, by whose fault."""
+    """Of this program's jails: how many by its own fault, and without progress between them, by whose.
+
+    What is said of a kill from inside a jail is a claim: a program that has taken over its runner can make it too. It
+    is believed at first, and in the end only if the kernel has run out of memory meanwhile.
+    """
 
     all: int = 0
-    killed: int = 0
+    killed: int = 0  # certainly, as nsjail itself was
+    claimed: int = 0
     blamed: int = 0
+    oom_kills: int = 0  # of the machine, when the first claim was made
+
+    def count(self, cause: str) -> None:
+        if cause == "claimed" and not self.claimed:
+            self.oom_kills = oom_kills()
+        setattr(self, cause, getattr(self, cause) + 1)
+        self.all += cause == "blamed"
+
+    @property
+    def by_the_machine(self) -> bool:
+        believed = self.killed or oom_kills() > self.oom_kills
+        return bool(believed) and self.killed + self.claimed >= KILLED_TRIES
+
+    @property
+    def by_the_program(self) -> bool:
+        return self.blamed >= BLAMED_TRIES or self.all >= MAX_JAILS or self.claimed >= KILLED_TRIES
 
 
 async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) -> ProgramResult:
@@ -111,20 +137,18 @@ async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) ->
             if job.at_once:
                 verdict = Verdict.OUT_OF_MEMORY if isinstance(error, MemoryError) else Verdict.TIMEOUT
                 job.done.append(_failed(verdict, str(error)))
-        except (EOFError, OSError, GarbledFrame, TimeoutError) as error:
+        except (EOFError, OSError, GarbledFrame, TimeoutError, NoProcess) as error:
             if (job.compiled, len(job.done)) != progress:
                 deaths = Deaths(deaths.all)
-            deaths.all += 1
-            if await _was_killed(jail, error):
-                deaths.killed += 1
-            else:
-                deaths.blamed += 1
+            deaths.count(await _cause(jail, error))
+            if isinstance(error, NoProcess):
+                await asyncio.sleep(NO_PROCESS_PAUSE_S * deaths.claimed)
         finally:
             jail.end()
         job.at_once = True
-        if deaths.killed >= KILLED_TRIES:
+        if deaths.by_the_machine:
             raise SandboxError(f"A jail was killed {KILLED_TRIES} times in a row: look for an out-of-memory killer.")
-        if deaths.blamed >= BLAMED_TRIES or deaths.all >= MAX_JAILS:
+        if deaths.by_the_program:
             if not job.compiled:
                 return ProgramResult(Verdict.INVALID_CODE, (), "The compiler crashed or hung on this program.")
             left = len(job.inputs) - len(job.done)
@@ -139,12 +163,16 @@ def _failed(verdict: Verdict, error: str) -> TestResult:
     return TestResult(verdict, 0.0, 0.0, 0.0, b"", error)
 
 
-async def _was_killed(jail: JailProcess, error: Exception) -> bool:
-    """By SIGKILL from outside: nsjail itself, or what it then reports of its child as 128 + 9."""
+async def _cause(jail: JailProcess, error: Exception) -> str:
+    """`killed`: nsjail itself, by SIGKILL. `claimed`: it reports that of its child, as 128 + 9, or the child that it
+    can make no process. Else `blamed`: the program."""
+    if isinstance(error, NoProcess):
+        return "claimed"
     if isinstance(error, GarbledFrame | TimeoutError):
-        return False
+        return "blamed"
     await asyncio.wait([jail.exited], timeout=1)
-    return jail.exited.done() and os.waitstatus_to_exitcode(jail.exited.result()) in (-9, 137)
+    status = os.waitstatus_to_exitcode(jail.exited.result()) if jail.exited.done() else None
+    return {-9: "killed", 137: "claimed"}.get(status, "blamed")  # type: ignore[arg-type]
 
 
 async def _drive(jail: JailProcess, job: Job) -> None:
@@ -169,7 +197,7 @@ async def _drive(jail: JailProcess, job: Job) -> None:
     if shared:
         try:
             await _drive_shared(jail, job, first)
-        except (MemoryError, CpuSpent, EOFError, OSError, GarbledFrame, TimeoutError) as error:
+        except (MemoryError, CpuSpent, EOFError, OSError, GarbledFrame, TimeoutError, NoProcess) as error:
             raise RunAgain from error  # of no test in particular
         if not _left(job):
             return _take_accepted(job)
@@ -226,7 +254,11 @@ async def _drive_shared(jail: JailProcess, job: Job, batch: list[int]) -> None:
 async def _next_result(jail: JailProcess, job: Job) -> Frame:
     jail.test_started = asyncio.get_running_loop().time()
     jail.deadline = jail.test_started + job.limits.wall_s + SILENCE_S
-    return await read_frame(jail.reader, job.limits.output_bytes)
+    frame = await read_frame(jail.reader, job.limits.output_bytes)
+    jail.deadline = jail.test_started = 0.0  # until its result is compared, which can take long
+    if frame.kind == b"M":
+        raise NoProcess
+    return frame
 
 
 def _left(job: Job) -> list[int]:

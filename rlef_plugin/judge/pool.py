@@ -83,6 +83,8 @@ class LocalJudge:
             if name and (name != os.path.basename(name) or name in (".", "..")):
                 raise ValueError(f"The file name {name!r} of the problem must not contain a folder.")
         fields = self._fields(program, [test.input for test in tests], limits)
+        if input_file:
+            _check_room([test.input for test in tests])
         fields |= {"expected": [_encode(test.output) for test in tests], "stop_at_failure": stop_at_failure}
         return await self._ask(fields | {"input_file": input_file or None, "output_file": output_file or None})
 
@@ -95,7 +97,7 @@ class LocalJudge:
 
     def _fields(self, program: str, inputs: Sequence[str], limits: Limits) -> dict[str, object]:
         return {
-            "source": _encode(program),
+            "source": program.encode("utf-8", "surrogatepass"),  # what is no UTF-8 then does not compile
             "inputs": [_encode(text) for text in inputs],
             "limits": (limits.cpu_s, limits.memory_mb, limits.output_bytes),
             "strict_exit": self._config.strict_exit,
@@ -173,6 +175,13 @@ class LocalJudge:
         self._errors.seek(0)
         said = " ".join(self._errors.read().decode("utf-8", "replace").split())[-400:]
         return f"The judge's server process ended ({said or 'it was killed'}): open a new judge."
+
+
+def _check_room(inputs: Sequence[str]) -> None:
+    largest = max((len(_encode(text)) for text in inputs), default=0)
+    room = sandbox_config()["SCRATCH_BYTES"] // 2
+    if largest > room:
+        raise ValueError(f"An input file of {largest} bytes exceeds the {room} that a jail has: leave that test out.")
 
 
 def _encode(text: str) -> bytes:

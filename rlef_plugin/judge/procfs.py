@@ -14,9 +14,10 @@ def read_processes() -> Processes:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                stat = Path(f"/proc/{entry}/stat").read_bytes()  # with the process's name, which is any bytes
             except OSError:
                 continue  # it has just ended
+            fields = stat.rpartition(b")")[2].split()
             found[int(entry)] = int(fields[1]), sum(map(int, fields[11:15])) / TICKS_A_SECOND
     return found
 
@@ -25,7 +26,7 @@ def descendants(root: int, processes: Processes) -> set[int]:
     found: set[int] = set()
     frontier = {root}
     while frontier:
-        frontier = {process for process, (parent, _) in processes.items() if parent in frontier}
+        frontier = {process for process, (parent, _) in processes.items() if parent in frontier} - found
         found |= frontier
     return found
 
@@ -37,6 +38,15 @@ def memory_bytes(process: int) -> int:
     except OSError:
         return 0
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed for want of memory since this machine was started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def inherit_code(root: int) -> None:

@@ -11,9 +11,11 @@ import asyncio
 import ctypes
 import marshal
 import os
+import resource
 import signal
 import socket
 import sys
+import traceback
 from collections import deque
 from pathlib import Path
 
@@ -57,6 +59,9 @@ class Pool:
         await asyncio.shield(self._starting[0])
 
     async def take(self) -> JailProcess:
+        while len(self._starting) and _failed(self._starting[0]):
+            self._starting.popleft()  # it failed some time ago; a start that is asked for now may not
+        self._refill()
         task = self._starting.popleft()
         self._refill()
         try:
@@ -93,6 +98,10 @@ class Pool:
             await asyncio.wait(self._starter.alive, timeout=SHUTDOWN_S)
 
 
+def _failed(start: asyncio.Task[JailProcess]) -> bool:
+    return start.done() and not start.cancelled() and start.exception() is not None
+
+
 def watch_jail(jail: JailProcess, processes: Processes) -> None:
     inside = descendants(jail.pid, processes)
     used = sum(map(memory_bytes, inside))
@@ -113,6 +122,7 @@ class Server:
         starter = Starter(JailCommand(**setup["command"]), compile_runner(*setup["runner"]))
         self._pool = Pool(starter, setup["workers"])
         watch = asyncio.create_task(self._pool.watch())
+        watch.add_done_callback(_end_unwatched)
         try:
             await self._pool.first()
             self._send(("ready",))
@@ -170,6 +180,14 @@ def compile_runner(folder: str, modules: list[str]) -> bytes:
     return marshal.dumps(list(zip(modules, code, strict=True)))
 
 
+def _end_unwatched(watch: asyncio.Task[None]) -> None:
+    """Without its watch a server would wait for ever for some programs: it ends, and its callers are told why."""
+    if not watch.cancelled():
+        traceback.print_exception(watch.exception())
+        sys.stderr.flush()
+        os._exit(1)
+
+
 async def serve(sock: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=sock)
     running = asyncio.create_task(Server(reader, writer).run())
@@ -192,6 +210,8 @@ def main(descriptor: int) -> None:
     Path("/proc/self/oom_score_adj").write_text("1000")  # jails inherit it: they die before anything else does
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three a jail, and two jails a worker
     reserve_descriptors()
     asyncio.run(serve(socket.socket(fileno=descriptor)))
 

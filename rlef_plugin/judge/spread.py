@@ -10,7 +10,6 @@ caller, so no queue grows beyond the callers' own number.
 Plain asyncio; how a node is reached is a `Link` (`remote.py`). A judge belongs to one event loop."""
 
 import asyncio
-import contextlib
 import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -169,7 +168,8 @@ class SpreadJudge:
                     self._settle(node, number, outcome)
                 self._schedule()
         except LinkLost as error:
-            self._lose(node, str(error))
+            if any(request.number in node.asked for request in batch):  # else it was lost before, and may be back
+                self._lose(node, str(error))
         except Exception as error:  # the border: a fault of ours must reach the callers that wait
             reason = f"the call failed ({error!r})"
         for request in batch:
@@ -224,9 +224,14 @@ class SpreadJudge:
     async def _await_return(self, node: Node) -> None:
         while not node.up:
             await asyncio.sleep(RETURN_PAUSE_S)
-            with contextlib.suppress(LinkLost, SandboxError):
-                node.room = await node.link.hello()
+            try:
+                async with asyncio.timeout(SILENT_S):
+                    node.room = await node.link.hello()
                 node.up = True
+            except TimeoutError:
+                node.link.restart()
+            except (LinkLost, SandboxError):
+                pass
         self._broken = ""
         if self._all_away:
             self._all_away.cancel()

@@ -32,7 +32,7 @@ class Verdict(enum.IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-LOWEST_AND_HIGHEST = {"cpu_s": (0.01, 3600), "memory_mb": (16, 2**20), "output_bytes": (1, 2**30)}
+LOWEST_AND_HIGHEST = {"cpu_s": (0.01, 3600), "memory_mb": (16, 2**20), "output_bytes": (1, 2**27)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Limits:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise ValueError(f"Limits.{name} is {value!r}, but must lie in {low} to {high}: change that limit.")
+            if name != "cpu_s" and not isinstance(value, int):
+                raise ValueError(f"Limits.{name} is {value!r}, but must be a whole number: round it.")
 
     @classmethod
     def nearest(cls, cpu_s: float, memory_mb: float) -> "Limits":
