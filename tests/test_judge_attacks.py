@@ -524,7 +524,7 @@ print(n, alive)"""
 
 
 @defence(
-    ("sandbox/runner.py", "spent = not clean and not empty_scratch(scratch)", "spent = False"),
+    ("sandbox/runner.py", "spent = not clean and not empty_scratch(scratch, mode)", "spent = False"),
 )
 def test_files_do_not_outlive_a_test(judge: SyncJudge) -> None:
     source = """
