@@ -984,6 +984,78 @@ def test_regular_checkpoints_have_no_metric_and_the_best_one_has() -> None:
 
 
 @in_host
+def test_what_asynchronous_training_evaluates_is_what_it_saves_as_best() -> None:
+    """The host's two loops in two threads, with evaluations of every 1, 2 or 3 steps; in the host it is a step later."""
+    for every, last in ((1, 4), (2, 5), (3, 7)):
+        evaluated, saved = evaluated_and_saved(every, last)
+        due = [step for step in range(1, last + 1) if step % every == 0]
+        same(f"evaluated every {every}", evaluated[: len(due)], [(step, step) for step in due if step < last or every > 1])
+        same(f"openrlhf/{ASYNC} saves", saved, [(f"best_global_step{step}", step) for step, _ in evaluated])
+
+
+def evaluated_and_saved(every: int, last: int) -> tuple[list[tuple[int, int]], list[tuple[str, int]]]:
+    """(step, step of the weights) of each evaluation, better every time, and of each best checkpoint."""
+    import threading
+    from queue import Queue
+
+    import ray
+
+    from rlef_plugin.openrlhf_ext import trainer
+
+    h, lock = host(), threading.Lock()
+    evaluated: list[tuple[int, int]] = []
+    saved: list[tuple[str, int]] = []
+    queues = {"rollout_queue": Queue(1), "rollout_slots": Queue(1)}
+    queues["rollout_slots"].put(0)
+    remote = {name: SimpleNamespace(remote=getattr(lock, name)) for name in ("acquire", "release")}
+    inf = float("inf")
+    args = SimpleNamespace(
+        train=SimpleNamespace(num_episodes=1, batch_size=1),
+        eval=SimpleNamespace(steps=every, dataset="store"),
+        ckpt=SimpleNamespace(save_steps=inf),
+        logger=SimpleNamespace(logging_steps=1),
+        algo=SimpleNamespace(dynamic_filtering_enable=False),
+    )
+
+    class Training(trainer.AsyncTraining):
+        weights = 0
+        wandb_logger = tensorboard_logger = critic_model_group = reference_model_group = _latest_eval_metric_value = None
+        best_eval_metric_key, best_eval_metric_value = "eval_valid_pass1", -inf
+        _partial_rollout = False
+
+        def __init__(self) -> None:
+            vars(self).update(queues, args=args, vllm_lock=SimpleNamespace(**remote))
+            config = RlefConfig(run_dir=tempfile.mkdtemp(dir=os.environ["WORK"]))
+            self.experience_maker = SimpleNamespace(config=config, clock=Clock())
+            self.actor_model_group = SimpleNamespace(async_run_method=self.asked, async_run_method_batch=None)
+
+        def asked(self, method_name: str, tag: str, **_: Any) -> list[Any]:
+            saved.append((tag, self.weights))
+            return []
+
+        def train_step(self, samples: list[Any], step: int) -> tuple[dict[str, Any], int]:
+            time.sleep(0.05)  # long enough for an evaluation to begin beside it
+            with lock:  # as the host's weight exchange
+                self.weights = step + 1
+            return {"episode/solve_rate": 0.0}, step + 1
+
+    training = Training()
+
+    def evaluation() -> dict[str, float]:
+        evaluated.append((generating._last_eval_step, training.weights))
+        time.sleep(0.01)
+        return {"eval_valid_pass1": float(len(evaluated))}
+
+    batches = iter(range(1, last + 1))
+    loader = SimpleNamespace(__len__=lambda: last, state_dict=dict)
+    generating = SimpleNamespace(
+        args=args, **queues, vllm_lock=training.vllm_lock, eval_dataloader=loader, _partial_rollout=False,
+        prompts_dataloader=[], _last_eval_step=-1, _eval_just_done=False, _run_eval=evaluation,
+    )
+    return evaluated, saved
+
+
+@in_host
 def test_a_checkpoint_is_not_whole_while_it_is_written_again() -> None:
     from rlef_plugin.openrlhf_ext import critic, policy
 

@@ -120,7 +120,8 @@ def _check(settings: EvalSettings) -> None:
         return
     preflight.check_versions()
     lengths = {"rollout.max_new_tokens": settings.max_new_tokens, "data.max_len": settings.max_len}
-    preflight.check_context(settings.config, {"actor.model_name_or_path": settings.model, **lengths})
+    used = {"eval.dataset": str(settings.config.stores[0]), "eval.split": settings.split}
+    preflight.check_context(settings.config, {"actor.model_name_or_path": settings.model, **lengths, **used})
 
 
 def _check_server(settings: EvalSettings) -> None:

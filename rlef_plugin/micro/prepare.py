@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rlef_plugin.tiny.dialogs import Material
 
 TURN_LIMIT = 3
-SIZES = {"train": 7680, "valid": 256, "test": 512}
+SIZES = {"train": 3840, "valid": 256, "test": 512}
 STORE, MODEL, STAMP = "store", "model", "made-from.json"
 MAKERS = ("micro/known.py", "micro/prepare.py", "micro/tasks.py", "micro/world.py", "tiny/dialogs.py", "tiny/model.py")
 PIECES = r"[0-9]+| ?[^\s0-9]+|\s"  # numbers, and words or whole statements of a program
@@ -57,7 +57,7 @@ class Stage:
     repairs: float
 
 
-STAGES = (Stage(400, 2e-3, 0.8), Stage(150, 1e-3, 0.3))
+STAGES = (Stage(800, 2e-3, 0.8), Stage(150, 1e-3, 0.3))
 BATCH = 32
 SIZE = {"hidden": 128, "layers": 3, "max_len": 512}
 MATERIAL = 1500  # training problems in the dialogs
