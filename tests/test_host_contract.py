@@ -40,6 +40,7 @@ ENGINE, WORKER = "trainer/ray/vllm_engine.py", "trainer/ray/vllm_worker_wrap.py"
 MAKER, SAMPLES = "trainer/ppo_utils/experience_maker.py", "trainer/ppo_utils/samples_generator.py"
 BUFFER, DEEPSPEED = "trainer/ppo_utils/replay_buffer.py", "utils/deepspeed/deepspeed.py"
 DISTRIBUTED = "utils/distributed_util.py"
+LOCK = ("acquire", "release")
 
 
 @pytest.fixture(scope="module")
@@ -985,46 +986,49 @@ def test_regular_checkpoints_have_no_metric_and_the_best_one_has() -> None:
 
 @in_host
 def test_what_asynchronous_training_evaluates_is_what_it_saves_as_best() -> None:
-    """The host's two loops in two threads, with evaluations of every 1, 2 or 3 steps; in the host it is a step later."""
+    """The host's two loops in two threads; alone they would save the weights of a step later."""
     for every, last in ((1, 4), (2, 5), (3, 7)):
+        due = [step for step in range(1, last) if step % every == 0]  # after the last step nobody evaluates
         evaluated, saved = evaluated_and_saved(every, last)
-        due = [step for step in range(1, last + 1) if step % every == 0]
-        same(f"evaluated every {every}", evaluated[: len(due)], [(step, step) for step in due if step < last or every > 1])
-        same(f"openrlhf/{ASYNC} saves", saved, [(f"best_global_step{step}", step) for step, _ in evaluated])
+        same(f"weights evaluated every {every}", evaluated, due)
+        same(f"openrlhf/{ASYNC} saves", saved, [(f"best_global_step{step}", step) for step in due])
 
 
-def evaluated_and_saved(every: int, last: int) -> tuple[list[tuple[int, int]], list[tuple[str, int]]]:
-    """(step, step of the weights) of each evaluation, better every time, and of each best checkpoint."""
+def evaluated_and_saved(every: int, last: int) -> tuple[list[int], list[tuple[str, int]]]:
+    """The step of the weights in each evaluation, better every time; each best checkpoint and that of its weights."""
     import threading
+    import time
     from queue import Queue
 
     import ray
 
     from rlef_plugin.openrlhf_ext import trainer
 
-    h, lock = host(), threading.Lock()
-    evaluated: list[tuple[int, int]] = []
+    evaluated: list[int] = []
     saved: list[tuple[str, int]] = []
-    queues = {"rollout_queue": Queue(1), "rollout_slots": Queue(1)}
-    queues["rollout_slots"].put(0)
-    remote = {name: SimpleNamespace(remote=getattr(lock, name)) for name in ("acquire", "release")}
-    inf = float("inf")
-    args = SimpleNamespace(
-        train=SimpleNamespace(num_episodes=1, batch_size=1),
-        eval=SimpleNamespace(steps=every, dataset="store"),
-        ckpt=SimpleNamespace(save_steps=inf),
-        logger=SimpleNamespace(logging_steps=1),
-        algo=SimpleNamespace(dynamic_filtering_enable=False),
-    )
+    lock, rollouts, slots = threading.Lock(), Queue(1), Queue(1)
+    slots.put(0)
+    both = {
+        "rollout_queue": rollouts,
+        "rollout_slots": slots,
+        "vllm_lock": SimpleNamespace(**{name: SimpleNamespace(remote=getattr(lock, name)) for name in LOCK}),
+        "_partial_rollout": False,
+        "args": SimpleNamespace(
+            train=SimpleNamespace(num_episodes=1),
+            eval=SimpleNamespace(steps=every, dataset="store"),
+            ckpt=SimpleNamespace(save_steps=float("inf")),
+            logger=SimpleNamespace(logging_steps=1),
+            algo=SimpleNamespace(dynamic_filtering_enable=False),
+        ),
+    }
 
     class Training(trainer.AsyncTraining):
         weights = 0
-        wandb_logger = tensorboard_logger = critic_model_group = reference_model_group = _latest_eval_metric_value = None
-        best_eval_metric_key, best_eval_metric_value = "eval_valid_pass1", -inf
-        _partial_rollout = False
+        wandb_logger = tensorboard_logger = critic_model_group = reference_model_group = None
+        best_eval_metric_key, best_eval_metric_value = "eval_valid_pass1", float("-inf")
 
         def __init__(self) -> None:
-            vars(self).update(queues, args=args, vllm_lock=SimpleNamespace(**remote))
+            vars(self).update(both)
             config = RlefConfig(run_dir=tempfile.mkdtemp(dir=os.environ["WORK"]))
             self.experience_maker = SimpleNamespace(config=config, clock=Clock())
             self.actor_model_group = SimpleNamespace(async_run_method=self.asked, async_run_method_batch=None)
@@ -1039,19 +1043,32 @@ def evaluated_and_saved(every: int, last: int) -> tuple[list[tuple[int, int]], l
                 self.weights = step + 1
             return {"episode/solve_rate": 0.0}, step + 1
 
-    training = Training()
+    training, batches = Training(), iter(range(1, last + 1))
 
-    def evaluation() -> dict[str, float]:
-        evaluated.append((generating._last_eval_step, training.weights))
-        time.sleep(0.01)
+    def generate() -> tuple[list[Any], None, int, bool]:
+        return [object()], None, 1, next(batches) == last
+
+    def evaluate() -> dict[str, float]:
+        evaluated.append(training.weights)
         return {"eval_valid_pass1": float(len(evaluated))}
 
-    batches = iter(range(1, last + 1))
-    loader = SimpleNamespace(__len__=lambda: last, state_dict=dict)
-    generating = SimpleNamespace(
-        args=args, **queues, vllm_lock=training.vllm_lock, eval_dataloader=loader, _partial_rollout=False,
-        prompts_dataloader=[], _last_eval_step=-1, _eval_just_done=False, _run_eval=evaluation,
-    )
+    generation = trainer.AsyncGeneration.__mro__[1]  # the host's
+    generating = generation.__new__(generation)
+    loader = type("Loader", (), {"__len__": lambda _: last, "state_dict": lambda _: {}})()
+    vars(generating).update(both, prompts_dataloader=loader, eval_dataloader=loader, generate_kwargs={})
+    vars(generating).update(_last_eval_step=-1, _eval_just_done=False, _run_eval=evaluate)
+    generating.samples_generator = SimpleNamespace(generate_samples=generate)
+    get, ray.get = ray.get, lambda answer: answer
+    threads = [threading.Thread(target=generating.fit, args=(0, 0), daemon=True)]
+    threads += [threading.Thread(target=training.fit, daemon=True)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=30)
+        same("loops that wait forever", [thread.is_alive() for thread in threads], [False, False])
+    finally:
+        ray.get = get
     return evaluated, saved
 
 

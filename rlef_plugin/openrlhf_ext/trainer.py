@@ -151,10 +151,47 @@ class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: 
             return super().evaluate(global_step, **settings)
 
 
+class Slots:
+    """The host's leaves to generate; one that comes before a step with an evaluation after it waits for that step.
+
+    Generation evaluates when a leave's step asks for it. The host gives the leave as the next step begins to train, so
+    that what it saves as the best would be a step newer than what was evaluated. With `train.async_queue_size` above 1
+    there are other leaves, and it still may be.
+    """
+
+    def __init__(self, slots: Any, every: float) -> None:
+        self.slots, self.every, self.held = slots, every, False
+
+    def put(self, step: int, block: bool = True) -> None:
+        self.held = (step + 1) % self.every == 0
+        if not self.held:
+            self.slots.put(step, block=block)
+
+    def give(self, step: int) -> None:
+        """After the step, or the evaluation, that the leave was held for."""
+        if self.held:
+            self.slots.put(step, block=True)
+        self.held = False
+
+
 class AsyncTraining(EpisodeLogging, original_class(ppo_trainer_async.TrainingActor)):  # type: ignore[misc]
     """The training side of asynchronous training."""
 
+    rollout_slots: Any
     before_batch = "waiting"
+
+    def fit(self, global_step: int = 0) -> None:
+        self.rollout_slots = Slots(self.rollout_slots, self.args.eval.steps if self.args.eval.dataset else math.inf)
+        super().fit(global_step)
+
+    def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
+        self.rollout_slots.give(global_step)
+
+    def save_best_checkpoint(self, eval_metrics: Any, global_step: int, client_states: Any = None) -> None:
+        """Host override: the host asked for a leave just before, at the step of `client_states`."""
+        super().save_best_checkpoint(eval_metrics, global_step, client_states)
+        self.rollout_slots.give(client_states["global_step"])
 
 
 class AsyncTrainer(original_class(ppo_trainer_async.PPOTrainerAsync)):  # type: ignore[misc]
