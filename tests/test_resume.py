@@ -58,7 +58,7 @@ def killed(work: Path, tiny: Tiny, title: str | None, after: int) -> None:
     assert process.poll() is None, f"ended before it was killed:\n{log.read_text(errors='replace')[-4000:]}"
     os.kill(process_titled(work, title) if title else process.pid, signal.SIGKILL)
     assert process.wait(timeout=300) != 0, f"{title} was killed, and the run ended as if nothing were"
-    wait_for(lambda: not processes_of(work), 60)
+    wait_for(lambda: not processes_of(work), 180)  # agents of a killed Ray look for it only now and then
     assert processes_of(work) == [], f"left behind after {title or 'the driver'} was killed"
 
 
