@@ -27,7 +27,7 @@ def evaluate(
     top_p: Annotated[float | None, typer.Option(help="Else 0.95.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
     max_len: Annotated[int, typer.Option(help="Tokens of a whole episode.")] = 8192,
-    max_new_tokens: Annotated[int, typer.Option(help="Tokens of one response.")] = 1024,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens of one response.")] = 2048,
     engines: Annotated[int, typer.Option(help="vLLM engines, a GPU each.")] = 1,
     in_flight: Annotated[int, typer.Option(help="Episodes at once, an engine.")] = 64,
     cpu_host: Annotated[bool, typer.Option(help="Run vLLM on the CPU, for trying out.")] = False,

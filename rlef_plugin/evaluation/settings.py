@@ -43,7 +43,7 @@ class EvalSettings:
     top_p: float = 0.95
     seed: int = 0
     max_len: int = 8192
-    max_new_tokens: int = 1024
+    max_new_tokens: int = 2048
     engines: int = 1
     in_flight: int = 64  # episodes at once, an engine
 
