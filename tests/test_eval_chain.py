@@ -31,9 +31,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(store: Path, out: Path, url: str, model: str, *overrides: str, rollouts: int = 4) -> EvalSettings:
+def settings(
+    store: Path, out: Path, url: str, model: str, *overrides: str, rollouts: int = 4, in_flight: int = 8
+) -> EvalSettings:
     config = config_of("rlef_plugin.CodeContestsEnv", store, out, ["rlef.judge.workers=1", *overrides])
-    return EvalSettings(model=model, config=config, url=url, rollouts=rollouts, max_len=4096, in_flight=8)
+    return EvalSettings(model=model, config=config, url=url, rollouts=rollouts, max_len=4096, in_flight=in_flight)
 
 
 def evaluated(store: Path, out: Path, model: str, *overrides: str, **more: Any) -> report.Run:

@@ -36,7 +36,8 @@ def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
     evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
     assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases") == (PROBLEMS, 0)
     assert [path.name for path in (tmp_path / "cases").iterdir()] == ["store"]
-    evaluated(tmp_path / "cases" / "store", tmp_path / "b", "mender", "rlef.turn_limit=1", rollouts=2)
+    mended = tmp_path / "cases" / "store"
+    evaluated(mended, tmp_path / "b", "mender", "rlef.turn_limit=1", rollouts=2, in_flight=1)  # it counts requests
     repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
     both = report.load(tmp_path / "both")
     assert scores(both)["1@3", 3] == 1.0
