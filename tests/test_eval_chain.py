@@ -157,7 +157,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(store: Path, tmp_path: P
 def test_sampling_and_a_seed_of_its_own_reach_the_server(store: Path, tmp_path: Path) -> None:
     with serving() as (url, asked):
         run.evaluate(settings(store, tmp_path, url, "echo", rollouts=2), tmp_path, QUIET)
-    assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in asked} == {(0.2, 0.95, 1024)}
+    assert {(one["temperature"], one["top_p"], one["max_tokens"]) for one in asked} == {(0.2, 0.95, 2048)}
     assert len({one["seed"] for one in asked}) == PROBLEMS * 2 * 3
 
 
