@@ -39,20 +39,21 @@ class Watch:
         if self.looking:
             return
         self.looking = True
-        far = self.child and self.look()
-        interval = FAR_WATCH_S if far else WATCH_S
+        interval = self.look() if self.child else WATCH_S
         _signal.setitimer(_signal.ITIMER_REAL, interval, interval)
         self.looking = False
 
-    def look(self) -> bool:
-        """True if it has become likely that others use the CPU for this program, or that it sleeps."""
+    def look(self) -> float:
+        """Seconds to the next look. Less often once a test has run for longer than its CPU limit: others use the CPU, or
+        it sleeps. But no later than one process could use up what is left, or a limit of 0.1 s would mean 0.3 s."""
         elapsed = self.elapsed_s()
         far = elapsed > self.cpu_s
         used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))
         if elapsed > self.wall_s or used - self.used_before_s > self.cpu_s:
             self.stopped = True
             self.kill()
-        return far
+        left = self.cpu_s - (used - self.used_before_s)
+        return min(max(left, WATCH_S), FAR_WATCH_S) if far else WATCH_S
 
     def kill(self) -> None:
         try:

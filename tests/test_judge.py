@@ -247,6 +247,22 @@ def test_a_ring_of_the_watch_that_is_lost_is_followed_by_another() -> None:
     assert done.stdout == "True\n", done.stderr
 
 
+def test_the_watch_looks_again_when_what_is_left_of_the_limit_can_be_used_up() -> None:
+    """Seconds from one look to the next by (elapsed, used): limit 0.5, at rest every 0.02, at the utmost 0.2."""
+    code = """
+import sys
+sys.path.insert(0, "sandbox")
+import watch
+guard = watch.Watch({"cpu_s": 0.5, "wall_s": 30.0}, jailed=True)
+guard.child, guard.elapsed_s, guard.kill = 7, lambda: elapsed, lambda: print("killed")
+watch.cpu_seconds = lambda process: used if process == 7 else 0.0
+for elapsed, used in [(0.4, 0.39), (0.6, 0.495), (0.6, 0.4), (0.6, 0.1), (0.6, 0.51)]:
+    print(round(guard.look(), 3))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0.02", "0.02", "0.1", "0.2", "killed", "0.02"], done.stderr
+
+
 @pytest.mark.nsjail
 def test_memory_of_a_test_does_not_count_what_the_test_before_it_printed(judge: SyncJudge) -> None:
     source = "n = int(input())\nkept = b'x' * (n << 20)\nprint('y' * ((60 - n) << 20 if n < 60 else 1))"
