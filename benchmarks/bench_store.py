@@ -210,6 +210,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the store is made, if not in the system's")
     options = parser.parse_args()
     needed = 1.2 * options.problems * options.tests * options.test_bytes
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-store-", dir=options.folder))
     context = multiprocessing.get_context("spawn")
     try:

@@ -44,8 +44,8 @@ class Watch:
         self.looking = False
 
     def look(self) -> float:
-        """Seconds to the next look. Less often once a test has run for longer than its CPU limit: others use the CPU, or
-        it sleeps. But no later than one process could use up what is left, or a limit of 0.1 s would mean 0.3 s."""
+        """Seconds to the next look. Less often once a test has run for longer than its CPU limit: others use the CPU,
+        or it sleeps. But no later than one process could use up what is left, or a limit of 0.1 s would mean 0.3 s."""
         elapsed = self.elapsed_s()
         far = elapsed > self.cpu_s
         used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rlef_plugin.tiny.dialogs import Material
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("micro") / "store"
-    prepare.make_store(path, 0, {"train": 64, "valid": 8, "test": 8})
+    prepare.make_store(path, 0, replace(prepare.FULL, sizes={"train": 64, "valid": 8, "test": 8}))
     return path
 
 
@@ -104,10 +105,11 @@ def test_attempts_are_right_as_often_as_asked(tokenizer: Any, material: list[Mat
 
 def test_feedback_and_episodes_fit_the_recipe(tokenizer: Any, material: list[Material]) -> None:
     recipe = yaml.safe_load(learn.recipe().read_text())
-    assert recipe["data"]["max_len"] == learn.MAX_LEN == prepare.SIZE["max_len"]
+    assert recipe["data"]["max_len"] == learn.MAX_LEN == prepare.FULL.max_len
     assert recipe["rollout"]["max_new_tokens"] == learn.MAX_NEW_TOKENS
     assert recipe["rlef"]["feedback_tokens"] == learn.FEEDBACK_TOKENS
-    assert prepare.SIZES["train"] % recipe["rollout"]["batch_size"] == 0
+    for plan in (prepare.FULL, prepare.SHORT):
+        assert plan.sizes["train"] % recipe["rollout"]["batch_size"] == 0
     longest = max(len(tokenizer.encode(text)) for one in material for _, text in one.wrong)
     assert longest < learn.FEEDBACK_TOKENS
     assert max(len(tokenizer.encode(dialogs.response(program))) for program in programs()) < learn.MAX_NEW_TOKENS

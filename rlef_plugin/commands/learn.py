@@ -12,8 +12,14 @@ def learn(
     arms: Annotated[
         str, typer.Option(help="rlef, summed-kl, token-value, single-turn, no-feedback; or all.")
     ] = "rlef",
-    work: Annotated[Path, typer.Option(help="Where problems, models and runs are kept.")] = Path(".rlef/micro"),
-    out: Annotated[Path, typer.Option(help="Where results and plots go.")] = Path(".rlef/micro/results"),
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where problems, models and runs are kept.", show_default=".rlef/micro, .rlef/micro-short"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where results and plots go.", show_default="results/ below --work")
+    ] = None,
+    short: Annotated[bool, typer.Option(help="A quick look: a smaller world, 6 updates, no evaluations.")] = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, over recipes/micro.yaml.")] = None,
 ) -> None:
     """Show on a CPU that a model learns to use execution feedback: train, evaluate with real and random feedback."""
@@ -22,7 +28,8 @@ def learn(
     from rlef_plugin.micro import learn as micro
 
     chosen = tuple(micro.ARMS) if arms == "all" else tuple(arms.split(","))
+    work = (work or Path(".rlef/micro-short" if short else ".rlef/micro")).absolute()
     learning = micro.Learning(
-        work.absolute(), tuple(range(first_seed, first_seed + seeds)), chosen, tuple(overrides or ())
+        work, tuple(range(first_seed, first_seed + seeds)), chosen, tuple(overrides or ()), short
     )
-    micro.learn(learning, out, Console())
+    micro.learn(learning, out or work / "results", Console())

@@ -7,6 +7,9 @@ it makes. What is there already is not made again, so a run that was stopped goe
 it (the code of problems and warm-up, the recipe, the overrides, the command), and where that differs it is made anew.
 Not noticed: changes of the plugin itself. An arm is the recipe with one design choice replaced; its evaluations use
 the same held-out problems. A seed is one of everything: problems, initial weights, warm-up, the host's `train.seed`.
+
+`short` is for a quick look and for tests/test_learning.py: one family of problems, a warm-up of a minute, six updates,
+and no evaluations, since every step is on problems that were never seen before.
 """
 
 import shutil
@@ -23,7 +26,7 @@ from rich.console import Console
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.micro import results
-from rlef_plugin.micro.prepare import TURN_LIMIT, digest, prepare, read_stamp, write_stamp
+from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, digest, prepare, read_stamp, write_stamp
 
 ARMS: dict[str, tuple[str, ...]] = {
     "rlef": (),
@@ -38,6 +41,7 @@ EVALUATED: dict[str, tuple[tuple[str, float], ...]] = {  # by arm; "start" is th
     "no-feedback": (("none", 1.0), ("public", 1.0)),
 }
 PROBLEMS, ROLLOUTS = 256, 3  # of each evaluation; 3 first responses of a problem are an independent sampling of 3
+SHORT_SETTINGS = ("rlef.feedback_tokens=400", f"data.max_len={SHORT.max_len}")
 MAX_LEN, MAX_NEW_TOKENS, FEEDBACK_TOKENS = 512, 40, 160  # tokens, as in recipes/micro.yaml
 
 
@@ -62,7 +66,8 @@ class Learning:
     work: Path
     seeds: tuple[int, ...]
     arms: tuple[str, ...]
-    overrides: tuple[str, ...]  # of the recipe, for a shorter run
+    overrides: tuple[str, ...]  # of the recipe
+    short: bool = False
 
     def __post_init__(self) -> None:
         for arm in self.arms:
@@ -70,6 +75,8 @@ class Learning:
                 raise UsageError(f"--arms {arm}: choose from {', '.join(ARMS)}")
 
     def evaluations(self) -> list[Evaluation]:
+        if self.short:
+            return []
         return [
             Evaluation(seed, arm, feedback, temperature)
             for seed in self.seeds
@@ -97,7 +104,7 @@ def learn(learning: Learning, out: Path, console: Console) -> None:
     started = time.monotonic()
     for seed in learning.seeds:
         folder = learning.work / f"seed-{seed}"
-        store, model = _prepare(folder / "made", seed, console)
+        store, model = _prepare(folder / "made", seed, learning.short, console)
         for arm in learning.arms:
             _train(learning, seed, arm, store, model, console)
         for one in learning.evaluations():
@@ -115,10 +122,10 @@ def recipe() -> Path:
     return next(path for path in candidates if path.is_file())
 
 
-def _prepare(folder: Path, seed: int, console: Console) -> tuple[Path, Path]:
+def _prepare(folder: Path, seed: int, short: bool, console: Console) -> tuple[Path, Path]:
     started = time.monotonic()
     with console.status(f"seed {seed}: problems") as status:
-        made = prepare(folder, seed, lambda text: status.update(f"seed {seed}: {text}"))
+        made = prepare(folder, seed, lambda text: status.update(f"seed {seed}: {text}"), SHORT if short else FULL)
     console.print(f"seed {seed}: problems and model: {time.monotonic() - started:.0f} s")
     return made
 
@@ -129,7 +136,8 @@ def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, co
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
     shutil.rmtree(folder, ignore_errors=True)
     settings = [f"actor.model_name_or_path={model}", f"data.prompt_dataset={store}", f"train.seed={seed}"]
-    settings += [f"ckpt.output_dir={folder / 'model'}", f"rlef.run_dir={folder}", *ARMS[arm], *learning.overrides]
+    settings += [f"ckpt.output_dir={folder / 'model'}", f"rlef.run_dir={folder}"]
+    settings += [*(SHORT_SETTINGS if learning.short else ()), *ARMS[arm], *learning.overrides]
     _run(["train", str(recipe()), *settings], folder / "train.log", f"seed {seed}, {arm}: training", console)
     write_stamp(folder, stamp)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlef_plugin.micro.known import KnownPrograms, programs
-from rlef_plugin.micro.tasks import TRUTHS
+from rlef_plugin.micro.tasks import FAMILIES, TRUTHS
 from rlef_plugin.micro.world import rows
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from rlef_plugin.tiny.dialogs import Material
 
 TURN_LIMIT = 3
-SIZES = {"train": 3840, "valid": 256, "test": 512}
 STORE, MODEL, STAMP = "store", "model", "made-from.json"
 MAKERS = ("micro/known.py", "micro/prepare.py", "micro/tasks.py", "micro/world.py", "tiny/dialogs.py", "tiny/model.py")
 PIECES = r"[0-9]+| ?[^\s0-9]+|\s"  # numbers, and words or whole statements of a program
@@ -57,26 +56,48 @@ class Stage:
     repairs: float
 
 
-STAGES = (Stage(800, 2e-3, 0.8), Stage(150, 1e-3, 0.3))
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of the world is made, and how long the warm-up is."""
+
+    families: tuple[str, ...]
+    sizes: dict[str, int]  # problems of each split
+    stages: tuple[Stage, ...]
+    material: int  # training problems in the dialogs
+    max_len: int  # tokens that an episode may have
+
+
+FULL = Plan(
+    families=tuple(family.name for family in FAMILIES),
+    sizes={"train": 3840, "valid": 256, "test": 512},
+    stages=(Stage(800, 2e-3, 0.8), Stage(150, 1e-3, 0.3)),
+    material=1500,
+    max_len=512,
+)
+SHORT = Plan(  # a minute of warm-up
+    families=("merge", "read"),
+    sizes={"train": 768, "valid": 32, "test": 32},
+    stages=(Stage(150, 2e-3, 0.8), Stage(40, 1e-3, 0.1)),
+    material=600,
+    max_len=1024,  # its tokenizer has not seen the words of every prompt
+)
 BATCH = 32
-SIZE = {"hidden": 128, "layers": 3, "max_len": 512}
-MATERIAL = 1500  # training problems in the dialogs
+SIZE = {"hidden": 128, "layers": 3}
 
 
-def prepare(work: Path, seed: int, told: Callable[[str], None]) -> tuple[Path, Path]:
+def prepare(work: Path, seed: int, told: Callable[[str], None], plan: Plan = FULL) -> tuple[Path, Path]:
     """(problem store, model folder) of a seed, made where they are missing or out of date."""
     made_from = {
         "code": digest(Path(__file__).parents[1] / name for name in MAKERS),
         "seed": seed,
-        "sizes": SIZES,
-        "stages": [asdict(stage) for stage in STAGES],
+        "plan": json.loads(json.dumps(asdict(plan))),  # as it is read again
     }
     if read_stamp(work) == made_from:
         return work / STORE, work / MODEL
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    make_store(work / STORE, seed)
-    make_model(work / STORE, work / MODEL, seed, told)
+    make_store(work / STORE, seed, plan)
+    make_model(work / STORE, work / MODEL, seed, told, plan)
     write_stamp(work, made_from)
     return work / STORE, work / MODEL
 
@@ -91,24 +112,25 @@ def read_stamp(folder: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
-def make_store(path: Path, seed: int, sizes: dict[str, int] | None = None) -> None:
+def make_store(path: Path, seed: int, plan: Plan) -> None:
     from rlef_plugin.problems import build_store
 
-    build_store(rows(sizes or SIZES, seed), path)
+    families = [family for family in FAMILIES if family.name in plan.families]
+    build_store(rows(plan.sizes, seed, families), path)
 
 
-def make_model(store: Path, folder: Path, seed: int, told: Callable[[str], None]) -> None:
+def make_model(store: Path, folder: Path, seed: int, told: Callable[[str], None], plan: Plan) -> None:
     from rlef_plugin.env import Dialog
     from rlef_plugin.tiny import dialogs
     from rlef_plugin.tiny.model import new_llama, save, warm_up
 
-    material = asyncio.run(collect(store, MATERIAL))
+    material = asyncio.run(collect(store, plan.material))
     tokenizer = make_tokenizer(material)
     dialog, encode = Dialog(tokenizer), cache(lambda text: list(tokenizer.encode(text, add_special_tokens=False)))
     for name in ("prompt_tokens", "feedback_tokens"):  # the same messages are drawn many times
         setattr(dialog, name, cache(getattr(dialog, name)))
-    model = new_llama(tokenizer, **SIZE, seed=seed)
-    for number, stage in enumerate(STAGES):
+    model = new_llama(tokenizer, **SIZE, max_len=plan.max_len, seed=seed)
+    for number, stage in enumerate(plan.stages):
         guess = 1 / TRUTHS
         repair = guess + (1 - guess) * stage.repairs
 
@@ -116,7 +138,7 @@ def make_model(store: Path, folder: Path, seed: int, told: Callable[[str], None]
             return dialogs.draw(material, dialog, encode, rng, right_share=shares, turn_limit=TURN_LIMIT)
 
         def on_step(step: int, loss: float, stage: Stage = stage, number: int = number) -> None:
-            told(f"warm-up, stage {number + 1} of {len(STAGES)}: step {step} of {stage.steps}, loss {loss:.3f}")
+            told(f"warm-up, stage {number + 1} of {len(plan.stages)}: step {step} of {stage.steps}, loss {loss:.3f}")
 
         warm_up(model, draw, steps=stage.steps, batch=BATCH, lr=stage.lr, seed=seed + number, on_step=on_step)
     save(model, tokenizer, folder)

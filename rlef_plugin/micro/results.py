@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from rlef_plugin import __version__
-from rlef_plugin.micro.prepare import STAGES, TURN_LIMIT
+from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT
 from rlef_plugin.micro.tasks import GUESSING
 from rlef_plugin.runs.files import read_metrics
 
@@ -39,7 +39,7 @@ def write(learning: "Learning", out: Path) -> list[Path]:
         "version": __version__,
         "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
         "overrides": learning.overrides,
-        "warm_up": [asdict(stage) for stage in STAGES],
+        "plan": asdict(SHORT if learning.short else FULL),
         "blind_guessing_1@3": GUESSING,
         "over_seeds": over_seeds(found),
         "evaluations": [{**asdict(one), **summary(run)} for one, run in found.items()],
@@ -49,7 +49,8 @@ def write(learning: "Learning", out: Path) -> list[Path]:
     path = out / "results.json"
     path.write_text(json.dumps(report.plain(numbers, digits=4), indent=1) + "\n")
     first = [run for one, run in found.items() if one.seed == learning.seeds[0]]
-    return [path, _draw(learning, out / "curves.png"), *report.write(first, out / "report.html")]
+    reported = report.write(first, out / "report.html") if first else []
+    return [path, _draw(learning, out / "curves.png"), *reported]
 
 
 def summary(run: "Run") -> dict[str, Any]:

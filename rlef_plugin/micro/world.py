@@ -20,21 +20,21 @@ TIME_LIMIT_S, MEMORY_LIMIT_MB = 0.1, 64
 NAMES = (("a", "b"), ("p", "q"), ("x", "y"), ("m", "n"), ("u", "v"), ("s", "t"))
 
 
-def rows(sizes: dict[str, int], seed: int) -> Iterator[dict[str, Any]]:
-    """`sizes` problems of each split, the four families in turn."""
+def rows(sizes: dict[str, int], seed: int, families: Sequence[Family] = FAMILIES) -> Iterator[dict[str, Any]]:
+    """`sizes` problems of each split, the families in turn."""
     for split, size in sizes.items():
-        for number, task in enumerate(itertools.islice(tasks(split, seed), size)):
+        for number, task in enumerate(itertools.islice(tasks(split, seed, families), size)):
             yield row(
                 task, f"{task.family.name}-{split}-{number:05d}", split, random.Random(f"{seed} {split} {number}")
             )
 
 
-def tasks(split: str, seed: int) -> Iterator[Task]:
+def tasks(split: str, seed: int, families: Sequence[Family] = FAMILIES) -> Iterator[Task]:
     """Tasks of a split, none twice, without end as long as there are any."""
     rng = random.Random(f"{seed} {split}")
-    dealt = {family.name: _Dealt(family, split, seed) for family in FAMILIES}
+    dealt = {family.name: _Dealt(family, split, seed) for family in families}
     seen: set[tuple[str, int, Pair]] = set()
-    for family in itertools.cycle(FAMILIES):
+    for family in itertools.cycle(families):
         for _ in range(1000):
             task = dealt[family.name].draw(rng)
             key = (task.statement, task.truth, task.public)

@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "DS_ACCELERATOR": "cpu",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the model in the engine's process: a worker of its own spins between steps
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no worker process beside the engine: it spins between steps
     "OMP_NUM_THREADS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
