@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CURVES = [f"episode/solve_rate_turn{turn}" for turn in range(1, TURN_LIMIT + 1)]
 CURVES += ["episode/invalid_code", "turn_kl", *(f"response_tokens/turn{turn}" for turn in range(1, TURN_LIMIT + 1))]
+SOLVED, LAST = "episode/solve_rate", 3
 PARTS = ("wall", "rollout", "forward", "advantages", "update", "weight_sync", "other")
 
 
@@ -98,6 +99,16 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"mean": fmean(values), "min": min(values), "max": max(values), "seeds": len(values)}
 
 
+def learned(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What the short version is judged by: the last three steps, each on problems never seen before, and the first."""
+    last = steps[-LAST:]
+    return {
+        "solved_at_first": steps[0][SOLVED],
+        "solved": fmean(step[SOLVED] for step in last),
+        "explained_variance": fmean(step["learner/explained_variance"] for step in last),
+    }
+
+
 def _training(learning: "Learning", seed: int, arm: str) -> dict[str, Any]:
     steps = read_metrics(learning.work / f"seed-{seed}" / arm)
     later = steps[1:] or steps  # the first step waits for what is loaded on first use
@@ -105,6 +116,7 @@ def _training(learning: "Learning", seed: int, arm: str) -> dict[str, Any]:
         "seed": seed,
         "arm": arm,
         "steps": len(steps),
+        "learned": learned(steps),
         "wall_s": steps[-1]["unix_time_s"] - steps[0]["unix_time_s"] + steps[0]["step_s/wall"],
         "step_s_median": {part: median(step[f"step_s/{part}"] for step in later) for part in PARTS},
         "curves": {name: [step.get(name, math.nan) for step in steps] for name in CURVES},

@@ -1,0 +1,114 @@
+"""How far do healthy short runs of the micro-world spread, and is a broken one told from them?
+
+    python benchmarks/learning_seeds.py [--seeds 10] [--work .rlef/micro-short]      # some 5 minutes a run on 2 cores
+
+Runs `rlef learn --short` with each seed, then with seed 0 and one thing broken at a time, each in a copy of the code.
+Writes benchmarks/results/learning.md and .json: mean and standard deviation over the seeds, how many of the latter
+tests/test_learning.py leaves below the mean, the chance that a healthy run falls below (Student's t with the seeds'
+degrees of freedom, as for a new draw from a normal distribution), and what each broken run reaches. What is there
+already is not run again.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from test_learning import EXPLAINED_VARIANCE, SOLVED  # noqa: E402
+
+from rlef_plugin.micro.results import learned  # noqa: E402
+from rlef_plugin.runs.files import read_metrics  # noqa: E402
+
+BROKEN = {  # name -> (file, text, what it becomes), or overrides of the recipe
+    "the advantage's sign is flipped": (
+        "rlef_plugin/rl/advantages.py",
+        "torch.where(mask, returns - values.double(), 0.0)",
+        "torch.where(mask, values.double() - returns, 0.0)",
+    ),
+    "the critic is trained at the token after each turn's start": (
+        "rlef_plugin/openrlhf_ext/critic.py",
+        "replace(experience, action_mask=starts,",
+        "replace(experience, action_mask=starts.roll(1, 1),",
+    ),
+    "the feedback is dropped": "rlef.feedback=none",
+}
+THRESHOLDS = {"solved": SOLVED, "explained_variance": EXPLAINED_VARIANCE}
+RESULTS = Path(__file__).with_name("results")
+
+
+def run(work: Path, seed: int, tree: Path, *overrides: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "rlef_plugin", "learn", "--short", "--seeds", "1", "--first-seed", str(seed)]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    subprocess.run([*command, "--work", str(work), *overrides], cwd=tree, env=environment, check=True)
+    return learned(read_metrics(work / f"seed-{seed}" / "rlef"))
+
+
+def broken(work: Path, seed: int, how: str | tuple[str, str, str]) -> dict[str, float]:
+    """Of the same start as the healthy run of this seed."""
+    (work / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(work.parent / f"seed-{seed}" / "made", work / f"seed-{seed}" / "made", dirs_exist_ok=True)
+    if isinstance(how, str):
+        return run(work, seed, ROOT, how)
+    path, text, changed = how
+    tree = work / "tree"
+    for name in ("rlef_plugin", "sandbox", "recipes"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    content = (ROOT / path).read_text()
+    assert content.count(text) == 1, f"{path} holds {text!r} {content.count(text)} times, not once"
+    (tree / path).write_text(content.replace(text, changed))
+    return run(work, seed, tree)
+
+
+def table(healthy: list[dict[str, float]], wrong: dict[str, dict[str, float]]) -> str:
+    lines = ["| run | solved at the first step | solved | explained variance |", "|---|---|---|---|"]
+    rows = {f"seed {seed}": one for seed, one in enumerate(healthy)} | wrong
+    lines += [
+        f"| {name} | " + " | ".join(f"{one[key]:.3f}" for key in ("solved_at_first", *THRESHOLDS)) + " |"
+        for name, one in rows.items()
+    ]
+    lines += [
+        "",
+        "| | mean | sd | threshold | sd below the mean | a healthy run falls below |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, threshold in THRESHOLDS.items():
+        values = [one[key] for one in healthy]
+        mean, sd = statistics.fmean(values), statistics.stdev(values)
+        away, seeds = (mean - threshold) / sd, len(values)
+        chance = student_tail(away / (1 + 1 / seeds) ** 0.5, seeds - 1)
+        lines.append(f"| {key} | {mean:.3f} | {sd:.3f} | {threshold} | {away:.1f} | 1 in {1 / chance:,.0f} |")
+    return "\n".join(lines)
+
+
+def student_tail(t: float, degrees: int) -> float:
+    """P(T > t), t > 0: one half less the density's integral from 0 to t, by Simpson's rule."""
+    scale = math.gamma((degrees + 1) / 2) / math.gamma(degrees / 2) / math.sqrt(degrees * math.pi)
+    density = [scale * (1 + (t * i / 1000) ** 2 / degrees) ** (-(degrees + 1) / 2) for i in range(1001)]
+    return 0.5 - t / 3000 * (density[0] + 4 * sum(density[1::2]) + 2 * sum(density[2:-1:2]) + density[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--work", type=Path, default=Path(".rlef/micro-short"))
+    chosen = parser.parse_args()
+    work = chosen.work.absolute()
+    healthy = [run(work, seed, ROOT) for seed in range(chosen.seeds)]
+    wrong = {name: broken(work / f"broken-{number}", 0, how) for number, (name, how) in enumerate(BROKEN.items())}
+    text = table(healthy, wrong)
+    (RESULTS / "learning.json").write_text(json.dumps({"healthy": healthy, "broken": wrong}, indent=1) + "\n")
+    (RESULTS / "learning.md").write_text(
+        "`python benchmarks/learning_seeds.py`: mean of the last 3 of 6 steps, 128 episodes each\n\n" + text + "\n"
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
