@@ -1,5 +1,6 @@
 """What a run is checked for before it starts: the problems it uses, and only these, with the environment it names."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from rlef_plugin import preflight
 from rlef_plugin.config import RlefConfig
-from rlef_plugin.env import EnvConfig
+from rlef_plugin.env import EnvConfig, Environment
 from rlef_plugin.errors import UsageError
 from rlef_plugin.problems import Problem, StoreWriter, TestCase
 
@@ -61,3 +62,34 @@ def test_calls_need_an_environment_that_makes_them(tmp_path: Path, model: Path, 
         f"write: use --env rlef_plugin.{environment}, or a FunctionEnv of your own"
     )
     check(tmp_path / "store", model, environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "key", "other"),
+    [("HumanEvalPlusEnv", "starter", "MBPPPlusEnv"), ("MBPPPlusEnv", "example", "HumanEvalPlusEnv")],
+)
+def test_functions_of_another_kind_are_refused(
+    tmp_path: Path, model: Path, environment: str, key: str, other: str
+) -> None:
+    source = {"MBPPPlusEnv": "mbpp+", "HumanEvalPlusEnv": "humaneval+"}[other]
+    with StoreWriter(tmp_path / "store") as writer:
+        metadata = {"call": {"entry_point": "double"}}
+        writer.add(Problem("called", "Double it.", CALLED, CALLED, source=source, metadata=metadata))
+    with pytest.raises(UsageError) as caught:
+        check(tmp_path / "store", model, environment)
+    assert str(caught.value) == (
+        f"problem 'called' has no {key}, which {environment} shows first: use --env rlef_plugin.{other}"
+    )
+
+
+def test_an_environment_of_ones_own_is_not_given_calls_that_it_does_not_make() -> None:
+    class Own(Environment):
+        def first_message(self, problem: Problem) -> str:
+            return problem.description
+
+        def feedback(self, problem: Problem, code: object, result: object) -> str:
+            return ""
+
+    problem = Problem("called", "Double it.", CALLED, CALLED, metadata={"call": {"entry_point": "double"}})
+    with pytest.raises(UsageError, match="Own runs programs that read and write"):
+        asyncio.run(Own({"called": problem}, None, EnvConfig(), len).reset("called"))  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from rlef_plugin.env.code import Extraction, extract_code, invalid_syntax
 from rlef_plugin.env.few_shot import preamble
@@ -79,6 +79,7 @@ class Step:
 class Environment(ABC):
     """One episode. Subclass it for a new kind of task: see the example at the top of this module."""
 
+    takes_calls: ClassVar[bool] = False  # whether `run_tests` knows tests that are calls of a function
     prefill: str = ""  # text that opens every response; `program` gets responses without it
 
     def __init__(
@@ -139,11 +140,26 @@ class Environment(ABC):
             output_file=problem.output_file,
         )
 
+    @staticmethod
+    def made_for(problem: Problem) -> str:
+        """The environment that a problem was made for, for messages about one that was not."""
+        from rlef_plugin.preview import environment_of  # which needs all environments
+
+        return environment_of(problem)
+
     # --- The episode ---
 
     async def reset(self, problem_id: str) -> str:
-        """Start the episode of this problem; return the first user message."""
+        """Start the episode of this problem; return the first user message.
+
+        Refuse a problem whose tests would be run as what they are not.
+        """
         problem = self.problems[problem_id]
+        if not self.takes_calls and problem.metadata.get("call"):
+            raise UsageError(
+                f"the tests of problem {problem_id!r} are calls of a function, and {type(self).__name__} runs "
+                f"programs that read and write: use --env {self.made_for(problem)}, or a FunctionEnv of your own"
+            )
         if not problem.public_tests:
             raise UsageError(
                 f"Problem {problem_id!r} has no public tests to give feedback on: leave it out of the store."

@@ -7,13 +7,12 @@ which part of a test's result goes into it and how it is kept within its budget.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from rlef_plugin.env.base import EnvConfig, Environment, ProblemLookup
 from rlef_plugin.env.code import Extraction
 from rlef_plugin.env.feedback import FeedbackWriter
 from rlef_plugin.env.templates import load_prompts
-from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import ProgramResult, Verdict
 from rlef_plugin.problems.records import Problem
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 class CodeContestsEnv(Environment):
     """The environment of the paper, for CodeContests and for any problems brought in its form."""
 
-    takes_calls: ClassVar[bool] = False  # whether `run_tests` knows tests that are calls of a function
-
     def __init__(
         self, problems: ProblemLookup, judge: Judge, config: EnvConfig, count_tokens: Callable[[str], int]
     ) -> None:
@@ -33,19 +30,6 @@ class CodeContestsEnv(Environment):
         super().__init__(problems, judge, config, count_tokens)
         self.prompts = load_prompts(config.prompts)
         self.writer = FeedbackWriter(self.prompts, count_tokens, config.feedback_tokens, config.feedback)
-
-    async def reset(self, problem_id: str) -> str:
-        """Start the episode; refuse a problem whose tests would be run as what they are not."""
-        message = await super().reset(problem_id)
-        if not self.takes_calls and self._problem is not None and self._problem.metadata.get("call"):
-            from rlef_plugin.preview import environment_of  # which needs all environments
-
-            raise UsageError(
-                f"the tests of problem {problem_id!r} are calls of a function, and {type(self).__name__} runs "
-                "programs that read and write: "
-                f"use --env {environment_of(self._problem)}, or a FunctionEnv of your own"
-            )
-        return message
 
     def first_message(self, problem: Problem) -> str:
         return self.prompts.fill("first_message", description=problem.description)

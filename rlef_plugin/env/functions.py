@@ -14,6 +14,7 @@ from rlef_plugin.env.call_runs import run_calls
 from rlef_plugin.env.calls import assertion, call_of
 from rlef_plugin.env.code import Extraction
 from rlef_plugin.env.codecontests import CodeContestsEnv
+from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import ProgramResult, Verdict
 from rlef_plugin.problems.records import Problem, TestCase
 
@@ -22,6 +23,15 @@ class FunctionEnv(CodeContestsEnv):
     """Judging and feedback; the first message is the subclass's."""
 
     takes_calls: ClassVar[bool] = True
+
+    def shown(self, problem: Problem, key: str) -> str:
+        """What the first message shows of a problem's metadata."""
+        if key not in problem.metadata:
+            raise UsageError(
+                f"problem {problem.id!r} has no {key}, which {type(self).__name__} shows first: "
+                f"use --env {self.made_for(problem)}"
+            )
+        return str(problem.metadata[key])
 
     async def run_tests(self, problem: Problem, code: str, tests: Sequence[TestCase], *, stop: bool) -> ProgramResult:
         call = call_of(problem)

@@ -13,7 +13,7 @@ class HumanEvalPlusEnv(FunctionEnv):
     """Base tests are public, plus tests decide."""
 
     def first_message(self, problem: Problem) -> str:
-        starter = problem.metadata["starter"].rstrip()
+        starter = self.shown(problem, "starter").rstrip()
         # It ends with a line end: common tokenizers join that to what stands before it, never to the next line.
         self.prefill = f"```python\n{starter}\n"
         return self.prompts.fill("complete_function", starter=starter)

@@ -12,5 +12,5 @@ class MBPPPlusEnv(FunctionEnv):
 
     def first_message(self, problem: Problem) -> str:
         return self.prompts.fill(
-            "write_function", description=problem.description, example=problem.metadata["example"]
+            "write_function", description=problem.description, example=self.shown(problem, "example")
         )

@@ -77,7 +77,7 @@ FULL = Plan(
 SHORT = Plan(  # a minute of warm-up
     families=("merge", "read"),
     sizes={"train": 768, "valid": 32, "test": 32},
-    stages=(Stage(150, 2e-3, 0.8), Stage(40, 1e-3, 0.1)),
+    stages=(Stage(150, 2e-3, 0.8), Stage(40, 1e-3, 0.3)),
     material=600,
     max_len=1024,  # its tokenizer has not seen the words of every prompt
 )
