@@ -36,6 +36,11 @@ LIMITS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         "killed in between could not go on; set ckpt.max_num to 2 or more",
     ),
     (
+        lambda a: (a["rollout.vllm_generate_batch_size"] or math.inf) < a["rollout.batch_size"],
+        "rollout.vllm_generate_batch_size={rollout.vllm_generate_batch_size} with "
+        "rollout.batch_size={rollout.batch_size}: every step would train on the fewer of both; drop it",
+    ),
+    (
         lambda a: a["algo.kl.target"] is not None,
         "algo.kl.target={algo.kl.target}: an adaptive KL coefficient does not fit the host's trainer, its code says, "
         "and no checkpoint keeps it; drop it and choose algo.kl.init_coef",

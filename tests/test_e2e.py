@@ -212,10 +212,19 @@ def test_the_demo_ends_with_a_summary(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_asynchronous_training(tiny: Tiny, tmp_path: Path) -> None:
-    """Two steps; the second's rollouts may be a policy behind, which the capped importance weight is for."""
-    run = train(tmp_path, tiny, *small(train__async_enable=True))
+    """Two steps; the second's rollouts may be a policy behind, which the capped importance weight is for.
+
+    The generator evaluates in between, and the trainer keeps the best checkpoint.
+    """
+    evaluation = [f"eval.dataset={tiny.store}", "eval.split=valid", "eval.steps=1"]
+    run = train(tmp_path, tiny, *small(train__async_enable=True), *evaluation)
     assert [step["step"] for step in run.metrics] == [1, 2]
     check_capped_importance_weight(run)
+    evaluated = dict(re.findall(r"Eval at step (\d+): .*?'eval_valid_pass1': ([0-9.]+)", run.log))
+    assert evaluated, "the log tells of no evaluation"
+    best = list((run.work / "checkpoints" / "_actor").glob("best_global_step*/metric.json"))
+    kept = [json.loads(path.read_text()) for path in best]
+    assert [one["metric_value"] for one in kept] == [max(map(float, evaluated.values()))]
     before, after = load_file(tiny.model / "model.safetensors"), run.weights()
     assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
     assert processes_of(tmp_path) == []

@@ -20,6 +20,7 @@ FOUR_RANKS += ["train.batch_size=8", "train.micro_batch_size=2", "rollout.batch_
         (["ds.lora.rank=8", "ds.zero_stage=3"], "ds.lora.rank=8 with ds.zero_stage=3: .*set ds.zero_stage=2"),
         (["ds.load_in_4bit=true"], "ds.load_in_4bit: .*vLLM"),
         (["ckpt.save_steps=5", "ckpt.max_num=1"], "ckpt.max_num=1: .*set ckpt.max_num to 2"),
+        (["rollout.vllm_generate_batch_size=4"], "vllm_generate_batch_size=4 with rollout.batch_size=9: .*drop it"),
         (["algo.kl.target=0.1"], "algo.kl.target=0.1: .*choose algo.kl.init_coef"),
         (["algo.kl.use_loss=true"], "algo.kl.use_loss=True with algo.kl.estimator=geometric_mean: .*k2 or k3"),
         (["algo.kl.use_loss=true", "algo.kl.estimator=k1"], "algo.kl.estimator=k1: .*algo.kl.unbiased_gradient=true"),
