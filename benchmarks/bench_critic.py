@@ -13,6 +13,7 @@ and for Llama 3.1 8B, whose attention is a smaller share of the work. Rows are n
 
 import argparse
 import os
+import platform
 import random
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from rlef_plugin.openrlhf_ext import cpu_host  # noqa: E402
 
+RESULTS = Path(__file__).with_name("results") / "critic.md"
 PROMPT, RESPONSE, FEEDBACK = 400, 300, 250  # tokens, the mean of each
 MIXES = {  # turns played -> share of the episodes
     "all of 3 turns": {3: 1.0},
@@ -92,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     os.environ.update(cpu_host.ENVIRONMENT)
@@ -117,9 +119,10 @@ def main() -> None:
         "layers": args.layers,
         "hidden": args.hidden,
     }
-    print(
+    lines = [
         f"Llama of {here['parameters'] / 1e6:.1f} million parameters, {args.episodes} episodes, {args.rounds} rounds"
-    )
+    ]
+    print(lines[0], flush=True)
     for name, mix in MIXES.items():
         played = episodes(mix, args.episodes, seed=0)
         batch = [experience(ranges, vocabulary) for ranges in played]
@@ -133,10 +136,14 @@ def main() -> None:
             for work in (float, lambda t: flops(t, **here), lambda t: flops(t, **LLAMA_8B))
         )
         wall, cpu = (1 - median(r[i] for r in rows["cut"]) / median(r[i] for r in rows["host"]) for i in (0, 1))
-        print(
+        lines.append(
             f"{name}: {wall:.0%} less time ({cpu:.0%} CPU; host {median(r[0] for r in rows['host']):.1f} s), "
             f"{tokens:.0%} fewer tokens, {here_flops:.0%} fewer FLOPs here, {llama_flops:.0%} for Llama 3.1 8B"
         )
+        print(lines[-1], flush=True)
+    command = f"`python benchmarks/bench_critic.py --episodes {args.episodes} --rounds {args.rounds}`"
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, float32"
+    RESULTS.write_text(f"{command}, {machine}\n\n" + "".join(f"- {line}\n" for line in lines))
 
 
 if __name__ == "__main__":
