@@ -9,7 +9,7 @@ import json
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ def write(learning: "Learning", out: Path) -> list[Path]:
     """Everything into the folder `out`; returns what was written."""
     from rlef_plugin.evaluation import report
 
-    found = {one: report.load(learning.folder(one), f"{one.name} {one.seed}") for one in learning.evaluations()}
+    found = {one: _load(learning, one) for one in learning.evaluations()}
     numbers = {
         "what": f"micro-world, {len(learning.seeds)} seed(s): {', '.join(map(str, learning.seeds))}",
         "version": __version__,
@@ -52,6 +52,15 @@ def write(learning: "Learning", out: Path) -> list[Path]:
     first = [run for one, run in found.items() if one.seed == learning.seeds[0]]
     reported = report.write(first, out / "report.html") if first else []
     return [path, _draw(learning, out / "curves.png"), *reported]
+
+
+def _load(learning: "Learning", one: "Evaluation") -> "Run":
+    """With the model's folder as seen from `learning.work`: the report is shown to people on other machines."""
+    from rlef_plugin.evaluation import report
+
+    run = report.load(learning.folder(one), f"{one.name} {one.seed}")
+    model = learning.model(one.seed, one.arm).relative_to(learning.work)
+    return replace(run, settings={**run.settings, "model": str(model)})
 
 
 def summary(run: "Run") -> dict[str, Any]:
@@ -142,8 +151,9 @@ def _draw(learning: "Learning", path: Path) -> Path:
         axes.axhline(GUESSING, color="#999999", linestyle="--", label="three blind guesses")
         axes.set(title=arm, xlabel="step", ylim=(0, 1))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("solved, share of training episodes (mean of 5 steps)")
-    figure.axes[0].legend(frameon=False)
+    figure.axes[0].set_ylabel("share of training episodes\nsolved, mean of 5 steps")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2 * len(learning.arms), frameon=False)
     figure.savefig(path, dpi=120)
     return path
 
