@@ -102,7 +102,9 @@ class Run:
         for batch in self.dumps[step]["batch"]:
             for row in range(len(batch["labels"])):
                 yield {
-                    key: value[row].tolist() if torch.is_tensor(value) else value[row] for key, value in batch.items()
+                    key: value[row].tolist() if torch.is_tensor(value) else value[row]
+                    for key, value in batch.items()
+                    if value is not None  # such as log-probabilities that nothing needs
                 }
 
 

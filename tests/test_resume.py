@@ -1,7 +1,7 @@
 """Killed at any moment and started again: on from the last checkpoint, in the same order, to the same weights.
 
 Deterministic here: the order of problems, which policy wrote what (synchronous training), the shuffle of each update,
-the arithmetic of one thread, and sampling, because `rollout.top_p` leaves one token to choose from. Not deterministic
+the arithmetic of one thread but for its last bits, and sampling, because `rollout.top_p` leaves one token to choose from. Not deterministic
 in the host, and not promised: sampling with more tokens to choose from (vLLM's own generator starts anew),
 asynchronous training (which policy wrote what depends on time), dynamic filtering (replacements in order of endings).
 """
@@ -13,7 +13,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 from cpu_training import Run, Tiny, command, processes_of, small, train, wait_for
 
 from rlef_plugin.checkpoints import latest
@@ -21,6 +20,7 @@ from rlef_plugin.checkpoints import latest
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.host, pytest.mark.nsjail]
 
 STEPS = 4  # 3 problems a step; of 11, the last step of a pass has 2: 3 + 3 + 3 + 2 with one update less
+LAST_BITS = 1e-6  # a product's order of sums follows where its operands lie in memory; an update moves weights by 1e-4
 SETTINGS = [
     *small(data__max_samples=11, rollout__batch_size=3, rollout__micro_batch_size=2, train__batch_size=2),
     "rollout.top_p=1.0e-6",
@@ -76,5 +76,5 @@ def test_killed_three_times_and_still_the_same_weights(undisturbed: Run, tiny: T
     for model in ("model-out", "model-out_critic"):
         expected = undisturbed.weights(model)
         for name, tensor in run.weights(model).items():
-            difference = (tensor - expected[name]).abs().max()
-            assert torch.equal(tensor, expected[name]), f"{model} {name} differs by {difference}"
+            difference = float((tensor - expected[name]).abs().max())
+            assert difference < LAST_BITS, f"{model} {name} differs by {difference}"
