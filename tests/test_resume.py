@@ -1,9 +1,10 @@
 """Killed at any moment and started again: on from the last checkpoint, in the same order, to the same weights.
 
 Deterministic here: the order of problems, which policy wrote what (synchronous training), the shuffle of each update,
-the arithmetic of one thread but for its last bits, and sampling, because `rollout.top_p` leaves one token to choose from. Not deterministic
-in the host, and not promised: sampling with more tokens to choose from (vLLM's own generator starts anew),
-asynchronous training (which policy wrote what depends on time), dynamic filtering (replacements in order of endings).
+arithmetic but for its last bits, and sampling, because `rollout.top_p` leaves one token to choose from. Not
+deterministic in the host, and not promised: sampling with more tokens to choose from (vLLM's own generator starts
+anew), asynchronous training (which policy wrote what depends on time), dynamic filtering (replacements in order of
+endings).
 """
 
 import os
@@ -20,7 +21,7 @@ from rlef_plugin.checkpoints import latest
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.host, pytest.mark.nsjail]
 
 STEPS = 4  # 3 problems a step; of 11, the last step of a pass has 2: 3 + 3 + 3 + 2 with one update less
-LAST_BITS = 1e-6  # a product's order of sums follows where its operands lie in memory; an update moves weights by 1e-4
+LAST_BITS = 1e-6  # a product's order of sums follows where its operands lie in memory; Adam moves weights by 5e-4
 SETTINGS = [
     *small(data__max_samples=11, rollout__batch_size=3, rollout__micro_batch_size=2, train__batch_size=2),
     "rollout.top_p=1.0e-6",
