@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlef_plugin import build_locks
 from rlef_plugin import config as settings
 from rlef_plugin.checkpoints import agree
 from rlef_plugin.config import RlefConfig
@@ -255,6 +256,7 @@ def ray_running(config: RlefConfig) -> Iterator[None]:
         log.warning("CPU host: for trying out and testing only; this is not how to train a model")
         os.environ.update(cpu_host.ENVIRONMENT)
         cpu_host.setup_worker()
+    build_locks.clear(remove=config.cpu_host)
     try:
         _start_ray(config)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ray's own handler would skip the `finally` below
