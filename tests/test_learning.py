@@ -1,9 +1,9 @@
 """Does training still learn? The short version of the micro-world (`rlef learn --short`), one seed, the whole stack.
 
-Guessing blindly solves 0.33 within three turns, the start 0.43 to 0.46; two healthy runs reached 0.61 and 0.66 with 0.47
-and 0.22 of the variance explained, one with the advantage's sign flipped 0.32 and 0.02. The thresholds are provisional
-until benchmarks/learning_seeds.py has measured the spread over ten seeds, and what a run reaches in which the feedback is
-dropped or the critic trained at the wrong token.
+Guessing blindly solves 0.33 within three turns, the start 0.43 to 0.46; two healthy runs reached 0.61 and 0.66 with
+0.47 and 0.22 of the variance explained, one with the advantage's sign flipped 0.32 and 0.02. The thresholds are
+provisional until benchmarks/learning_seeds.py has measured the spread over ten seeds, and what a run reaches in which
+the feedback is dropped or the critic trained at the wrong token.
 """
 
 from pathlib import Path
