@@ -13,7 +13,6 @@ and for Llama 3.1 8B, whose attention is a smaller share of the work. Rows are n
 
 import argparse
 import os
-import platform
 import random
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from statistics import median
 from time import perf_counter, process_time
 from types import SimpleNamespace
 from typing import Any
+
+from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from rlef_plugin.openrlhf_ext import cpu_host  # noqa: E402
@@ -142,8 +143,7 @@ def main() -> None:
         )
         print(lines[-1], flush=True)
     command = f"`python benchmarks/bench_critic.py --episodes {args.episodes} --rounds {args.rounds}`"
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, float32"
-    RESULTS.write_text(f"{command}, {machine}\n\n" + "".join(f"- {line}\n" for line in lines))
+    RESULTS.write_text(f"{command}, float32, {machine()}\n\n" + "".join(f"- {line}\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ Writes benchmarks/results/eval.json.
 import argparse
 import asyncio
 import json
-import platform
 import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import ray
+from machine import machine
 
 from rlef_plugin import launcher
 from rlef_plugin.env import Dialog
@@ -52,7 +52,7 @@ def main() -> None:
     share = statistics.median(row["generation_s"] / row["evaluation_s"] for row in rows)
     result = {
         "script": "benchmarks/bench_eval.py",
-        "machine": f"{platform.processor() or platform.machine()}, 2 cores, no GPU, CPU host, float32",
+        "machine": machine() | {"host": "CPU host, float32"},
         "problems": len(ids),
         "rollouts_a_problem": chosen.rollouts,
         "rounds": rows,

@@ -13,7 +13,6 @@ pool, and what two cores give over one. Targets are printed beside the numbers.
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from judge_checkers import InProcess, OneProcessATest, Ours, fork_floor_ms, tree_cpu_s
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -156,18 +156,6 @@ def target_table(results: dict[str, Any]) -> Table:
     for what, measured, wanted, held in targets(results):
         table.add_row(what, f"{measured:.3f}", wanted, "yes" if held else "[red]no[/red]")
     return table
-
-
-def machine() -> dict[str, Any]:
-    model = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")]  # fmt: skip
-    return {
-        "cpu": model[0] if model else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "python": f"{platform.python_version()} ({platform.python_compiler()})",
-        "load_average": os.getloadavg(),
-    }
 
 
 def write(name: str, results: dict[str, Any], tables: list[Table]) -> None:

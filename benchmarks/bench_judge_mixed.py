@@ -17,8 +17,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from bench_judge import machine, write
+from bench_judge import write
 from judge_checkers import InProcess, OneProcessATest, Ours, tree_cpu_s
+from machine import machine
 from rich.table import Table
 
 from rlef_plugin.judge import Verdict

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import platform
 import resource
 import statistics
 import time
@@ -23,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -109,8 +109,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
     costs = asyncio.run(measure(arguments.workers, arguments.programs, arguments.rounds))
-    console = Console(highlight=False)
-    measured = Table("program on", "CPU ms", "programs/s a core", title=machine(), title_justify="left")
+    console, found = Console(highlight=False), machine()
+    measured = Table(
+        "program on",
+        "CPU ms",
+        "programs/s a core",
+        title=f"{found['cores']} cores of {found['cpu']}, Python {found['python']}",
+        title_justify="left",
+    )
     for kind, cost in costs.items():
         measured.add_row(kind, f"{1000 * cost:.0f}", f"{1 / cost:.0f}")
     console.print(measured)
@@ -119,12 +125,6 @@ def main() -> None:
         needed = [cores(costs, update_s, solved=0.4, late=late, limit_s=limit_s) for update_s in UPDATE_S.values()]
         model.add_row(f"{late:.0%} x {limit_s:g} s" if late else "none", *(f"{one:.1f}" for one in needed))
     console.print(model)
-
-
-def machine() -> str:
-    names = [line for line in open("/proc/cpuinfo") if line.startswith("model name")]
-    model = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

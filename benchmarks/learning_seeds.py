@@ -19,25 +19,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from judge_helpers import ROOT, Edit, changed_tree  # noqa: E402
 from test_learning import EXPLAINED_VARIANCE, SOLVED  # noqa: E402
 
 from rlef_plugin.micro.results import learned  # noqa: E402
 from rlef_plugin.runs.files import read_metrics  # noqa: E402
 
-BROKEN = {  # name -> (file, text, what it becomes), or overrides of the recipe
-    "the advantage's sign is flipped": (
-        "rlef_plugin/rl/advantages.py",
-        "torch.where(mask, returns - values.double(), 0.0)",
-        "torch.where(mask, values.double() - returns, 0.0)",
-    ),
-    "the critic is trained at the token after each turn's start": (
-        "rlef_plugin/openrlhf_ext/critic.py",
-        "replace(experience, action_mask=starts,",
-        "replace(experience, action_mask=starts.roll(1, 1),",
-    ),
-    "the feedback is dropped": "rlef.feedback=none",
+FLIPPED = (
+    "rlef_plugin/rl/advantages.py",
+    "torch.where(mask, returns - values.double(), 0.0)",
+    "torch.where(mask, values.double() - returns, 0.0)",
+)
+MOVED = (
+    "rlef_plugin/openrlhf_ext/critic.py",
+    "replace(experience, action_mask=starts,",
+    "replace(experience, action_mask=starts.roll(1, 1),",
+)
+BROKEN: dict[str, tuple[list[Edit], list[str]]] = {  # name -> edits of the code, overrides of the recipe
+    "the advantage's sign is flipped": ([FLIPPED], []),
+    "the critic is trained at the token after each turn's start": ([MOVED], []),
+    "the feedback is dropped": ([], ["rlef.feedback=none"]),
 }
 THRESHOLDS = {"solved": SOLVED, "explained_variance": EXPLAINED_VARIANCE}
 RESULTS = Path(__file__).with_name("results")
@@ -50,20 +52,12 @@ def run(work: Path, seed: int, tree: Path, *overrides: str) -> dict[str, float]:
     return learned(read_metrics(work / f"seed-{seed}" / "rlef"))
 
 
-def broken(work: Path, seed: int, how: str | tuple[str, str, str]) -> dict[str, float]:
+def broken(work: Path, seed: int, edits: list[Edit], overrides: list[str]) -> dict[str, float]:
     """Of the same start as the healthy run of this seed."""
     (work / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
     shutil.copytree(work.parent / f"seed-{seed}" / "made", work / f"seed-{seed}" / "made", dirs_exist_ok=True)
-    if isinstance(how, str):
-        return run(work, seed, ROOT, how)
-    path, text, changed = how
-    tree = work / "tree"
-    for name in ("rlef_plugin", "sandbox", "recipes"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    content = (ROOT / path).read_text()
-    assert content.count(text) == 1, f"{path} holds {text!r} {content.count(text)} times, not once"
-    (tree / path).write_text(content.replace(text, changed))
-    return run(work, seed, tree)
+    tree = changed_tree(work / "tree", edits, ("rlef_plugin", "sandbox", "recipes"), without=())
+    return run(work, seed, tree, *overrides)
 
 
 def table(healthy: list[dict[str, float]], wrong: dict[str, dict[str, float]]) -> str:
@@ -101,7 +95,7 @@ def main() -> None:
     chosen = parser.parse_args()
     work = chosen.work.absolute()
     healthy = [run(work, seed, ROOT) for seed in range(chosen.seeds)]
-    wrong = {name: broken(work / f"broken-{number}", 0, how) for number, (name, how) in enumerate(BROKEN.items())}
+    wrong = {name: broken(work / f"broken-{number}", 0, *how) for number, (name, how) in enumerate(BROKEN.items())}
     text = table(healthy, wrong)
     (RESULTS / "learning.json").write_text(json.dumps({"healthy": healthy, "broken": wrong}, indent=1) + "\n")
     (RESULTS / "learning.md").write_text(

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rlef_plugin.env import Dialog, EnvConfig, Environment, Step, load_environment
+from rlef_plugin.env.base import environment_of
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge import JudgeConfig, SandboxError, open_judge
-from rlef_plugin.problems import Problem, ProblemStore
-
-_ENVIRONMENTS = {"humaneval+": "HumanEvalPlusEnv", "mbpp+": "MBPPPlusEnv"}  # by a problem's source
+from rlef_plugin.problems import ProblemStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,6 @@ def preview(
         return asyncio.run(_play(store, problem_id, name, dialog, count, program, config))
     except SandboxError as error:
         raise UsageError(f"the program cannot be judged here: {error}") from None
-
-
-def environment_of(problem: Problem) -> str:
-    """The environment that a problem was made for."""
-    found = _ENVIRONMENTS.get(problem.source, "LiveCodeBenchEnv" if "call" in problem.metadata else "CodeContestsEnv")
-    return f"rlef_plugin.{found}"
 
 
 async def _play(

@@ -48,12 +48,11 @@ class Watch:
         or it sleeps. But no later than one process could use up what is left, or a limit of 0.1 s would mean 0.3 s."""
         elapsed = self.elapsed_s()
         far = elapsed > self.cpu_s
-        used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))
-        if elapsed > self.wall_s or used - self.used_before_s > self.cpu_s:
+        used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far]))) - self.used_before_s
+        if elapsed > self.wall_s or used > self.cpu_s:
             self.stopped = True
             self.kill()
-        left = self.cpu_s - (used - self.used_before_s)
-        return min(max(left, WATCH_S), FAR_WATCH_S) if far else WATCH_S
+        return min(max(self.cpu_s - used, WATCH_S), FAR_WATCH_S) if far else WATCH_S
 
     def kill(self) -> None:
         try:

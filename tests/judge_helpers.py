@@ -37,10 +37,15 @@ def defence[**P, R](*edits: Edit) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return mark
 
 
-def changed_tree(folder: Path, edits: Sequence[Edit]) -> Path:
-    """A copy of the judge, its sandbox and its tests in `folder`, edited."""
-    for name in ("rlef_plugin", "sandbox", "tests"):
-        ignored = shutil.ignore_patterns("__pycache__", "openrlhf_ext")
+def changed_tree(
+    folder: Path,
+    edits: Sequence[Edit],
+    names: Sequence[str] = ("rlef_plugin", "sandbox", "tests"),
+    without: Sequence[str] = ("openrlhf_ext",),
+) -> Path:
+    """A copy of the judge, its sandbox and its tests, or of the folders `names`, in `folder`, edited."""
+    for name in names:
+        ignored = shutil.ignore_patterns("__pycache__", *without)
         shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     for path, text, replacement in edits:

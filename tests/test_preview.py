@@ -9,8 +9,9 @@ from function_rows import CALL_ROW, SPREAD
 from tiny_tokenizers import family_tokenizer
 
 from rlef_plugin.env import Dialog, EnvConfig
+from rlef_plugin.env.base import environment_of
 from rlef_plugin.errors import UsageError
-from rlef_plugin.preview import _as_response, environment_of, preview
+from rlef_plugin.preview import _as_response, preview
 from rlef_plugin.problems import Problem, ProblemStore, TestCase, build_store
 
 pytestmark = pytest.mark.nsjail

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from rlef_plugin.judge import Judge
 
 
+_ENVIRONMENTS = {"humaneval+": "HumanEvalPlusEnv", "mbpp+": "MBPPPlusEnv"}  # by a problem's source
+
+
 class ProblemLookup(Protocol):
     """Anything that finds a problem by its id and raises, naming the id, if there is none."""
 
@@ -140,13 +143,6 @@ class Environment(ABC):
             output_file=problem.output_file,
         )
 
-    @staticmethod
-    def made_for(problem: Problem) -> str:
-        """The environment that a problem was made for, for messages about one that was not."""
-        from rlef_plugin.preview import environment_of  # which needs all environments
-
-        return environment_of(problem)
-
     # --- The episode ---
 
     async def reset(self, problem_id: str) -> str:
@@ -158,7 +154,7 @@ class Environment(ABC):
         if not self.takes_calls and problem.metadata.get("call"):
             raise UsageError(
                 f"the tests of problem {problem_id!r} are calls of a function, and {type(self).__name__} runs "
-                f"programs that read and write: use --env {self.made_for(problem)}, or a FunctionEnv of your own"
+                f"programs that read and write: use --env {environment_of(problem)}, or a FunctionEnv of your own"
             )
         if not problem.public_tests:
             raise UsageError(
@@ -253,6 +249,12 @@ class Environment(ABC):
     @property
     def _fraction(self) -> bool:
         return self.config.reward == "fraction"
+
+
+def environment_of(problem: Problem) -> str:
+    """The environment that a problem was made for."""
+    found = _ENVIRONMENTS.get(problem.source, "LiveCodeBenchEnv" if "call" in problem.metadata else "CodeContestsEnv")
+    return f"rlef_plugin.{found}"
 
 
 def _all_passed(results: Sequence[TestResult], tests: Sequence[TestCase]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rlef_plugin.env.base import environment_of
 from rlef_plugin.env.call_runs import run_calls
 from rlef_plugin.env.calls import assertion, call_of
 from rlef_plugin.env.code import Extraction
@@ -29,7 +30,7 @@ class FunctionEnv(CodeContestsEnv):
         if key not in problem.metadata:
             raise UsageError(
                 f"problem {problem.id!r} has no {key}, which {type(self).__name__} shows first: "
-                f"use --env {self.made_for(problem)}"
+                f"use --env {environment_of(problem)}"
             )
         return str(problem.metadata[key])
 

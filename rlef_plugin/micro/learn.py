@@ -8,8 +8,8 @@ it (the code of problems and warm-up, the recipe, the overrides, the command), a
 Not noticed: changes of the plugin itself. An arm is the recipe with one design choice replaced; its evaluations use
 the same held-out problems. A seed is one of everything: problems, initial weights, warm-up, the host's `train.seed`.
 
-`short` is for a quick look and for tests/test_learning.py: one family of problems, a warm-up of a minute, six updates,
-and no evaluations, since every step is on problems that were never seen before.
+`short` is for a quick look and for tests/test_learning.py: two families of problems, a warm-up of a minute, six
+updates, and no evaluations, since every step is on problems that were never seen before.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from rich.console import Console
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.micro import results
-from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, digest, prepare, read_stamp, write_stamp
+from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, Plan, digest, prepare, read_stamp, write_stamp
 
 ARMS: dict[str, tuple[str, ...]] = {
     "rlef": (),
@@ -74,6 +74,10 @@ class Learning:
             if arm not in ARMS:
                 raise UsageError(f"--arms {arm}: choose from {', '.join(ARMS)}")
 
+    @property
+    def plan(self) -> Plan:
+        return SHORT if self.short else FULL
+
     def evaluations(self) -> list[Evaluation]:
         if self.short:
             return []
@@ -104,7 +108,7 @@ def learn(learning: Learning, out: Path, console: Console) -> None:
     started = time.monotonic()
     for seed in learning.seeds:
         folder = learning.work / f"seed-{seed}"
-        store, model = _prepare(folder / "made", seed, learning.short, console)
+        store, model = _prepare(folder / "made", seed, learning.plan, console)
         for arm in learning.arms:
             _train(learning, seed, arm, store, model, console)
         for one in learning.evaluations():
@@ -122,10 +126,10 @@ def recipe() -> Path:
     return next(path for path in candidates if path.is_file())
 
 
-def _prepare(folder: Path, seed: int, short: bool, console: Console) -> tuple[Path, Path]:
+def _prepare(folder: Path, seed: int, plan: Plan, console: Console) -> tuple[Path, Path]:
     started = time.monotonic()
     with console.status(f"seed {seed}: problems") as status:
-        made = prepare(folder, seed, lambda text: status.update(f"seed {seed}: {text}"), SHORT if short else FULL)
+        made = prepare(folder, seed, lambda text: status.update(f"seed {seed}: {text}"), plan)
     console.print(f"seed {seed}: problems and model: {time.monotonic() - started:.0f} s")
     return made
 

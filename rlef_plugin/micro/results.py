@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from rlef_plugin import __version__
-from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT
+from rlef_plugin.micro.prepare import TURN_LIMIT
 from rlef_plugin.micro.tasks import GUESSING
 from rlef_plugin.runs.files import read_metrics
 
@@ -40,7 +40,7 @@ def write(learning: "Learning", out: Path) -> list[Path]:
         "version": __version__,
         "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
         "overrides": learning.overrides,
-        "plan": asdict(SHORT if learning.short else FULL),
+        "plan": asdict(learning.plan),
         "blind_guessing_1@3": GUESSING,
         "over_seeds": over_seeds(found),
         "evaluations": [{**asdict(one), **summary(run)} for one, run in found.items()],
