@@ -43,6 +43,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+WEIGHTS_KEPT_S = 300  # by the sender after a broadcast; the host waits until every engine has them
 REQUIRED_FLAGS = {
     "ds.attn_implementation": "eager",
     "vllm.enforce_eager": True,
@@ -189,13 +190,16 @@ def _patch_distributed_util(module: Any) -> None:
 
 
 class _WeightGroup:
-    """Trainer rank 0 to vLLM, over TCP: `broadcast` has the signature of the host's NCCL communicator."""
+    """Trainer rank 0 to vLLM, over TCP: `broadcast` has the signature of the host's NCCL communicator.
+
+    A weight is copied first: it is a view of DeepSpeed's buffer of all weights, which pickle would take whole.
+    """
 
     def __init__(self, group: Any) -> None:
         self.group = group
 
     def broadcast(self, tensor: Any, src: int, stream: Any = None) -> None:
-        received = self.group.broadcast_obj(tensor.detach().cpu() if self.group.rank == src else None, src=src)
+        received = self.group.broadcast_obj(tensor.detach().clone() if self.group.rank == src else None, src=src)
         if self.group.rank != src:
             tensor.copy_(received)
 
@@ -205,7 +209,10 @@ def stateless_init_process_group(
 ) -> Any:
     from vllm.distributed.utils import StatelessProcessGroup
 
-    return _WeightGroup(StatelessProcessGroup.create(master_address, master_port, rank, world_size))
+    group = StatelessProcessGroup.create(
+        master_address, master_port, rank, world_size, data_expiration_seconds=WEIGHTS_KEPT_S
+    )
+    return _WeightGroup(group)
 
 
 def _patch_worker_wrap(module: Any) -> None:
