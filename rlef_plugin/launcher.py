@@ -22,11 +22,12 @@ from typing import Any
 
 from rlef_plugin import build_locks
 from rlef_plugin import config as settings
-from rlef_plugin.checkpoints import agree
+from rlef_plugin.checkpoints import agree, models_of
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
 from rlef_plugin.limits import refuse_limits, refuse_steps
 from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
+from rlef_plugin.runs.episodes import episode_metrics
 
 log = logging.getLogger("rlef")
 
@@ -164,6 +165,13 @@ def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
             f"train.batch_size={arguments['train.batch_size']}: the rest's gradient would leak into the next step"
         )
     refuse_limits(arguments)
+    if arguments["train.enable_ema"] and not config.cpu_host:
+        raise UsageError(
+            f"train.enable_ema with ds.param_dtype={arguments['ds.param_dtype']}: the host keeps the average in that "
+            "type too, where a share of 1 - train.ema_beta of a change is mostly rounded away, so that the saved "
+            "policy would be almost the first one; drop it"
+        )
+    _refuse_unknown_metric(config, arguments)
     if config.cpu_host:
         for key, value in cpu_host.REQUIRED_FLAGS.items():
             if arguments[key] != value:
@@ -184,6 +192,18 @@ def _refuse_what_is_not_used(config: RlefConfig, arguments: dict[str, Any]) -> N
                     f"rlef.{key}={chosen} needs algo.advantage.estimator=turn, not {config.advantage_estimator}: "
                     "drop it, or use that estimator"
                 )
+
+
+def _refuse_unknown_metric(config: RlefConfig, arguments: dict[str, Any]) -> None:
+    """The host passes over a key that no evaluation has, and never keeps a best checkpoint."""
+    key, split = arguments["ckpt.best_metric_key"], arguments["eval.split"]
+    known = {f"eval_{split}_pass{samples}" for samples in (1, arguments["eval.n_samples_per_prompt"])}
+    known |= {f"eval_{name}" for name in episode_metrics([], config.episode.turn_limit)}
+    if arguments["eval.dataset"] and key not in {"", "none", *known}:
+        raise UsageError(
+            f"ckpt.best_metric_key={key} is no metric of an evaluation of eval.split={split}, so no best checkpoint "
+            f"would be kept: set it to eval_{split}_pass1"
+        )
 
 
 def _absolute(path: str) -> str:
@@ -243,7 +263,7 @@ def _where_to_go_on(plan: Plan) -> list[str]:
     if not plan.arguments["ckpt.load_enable"]:
         return plan.host_flags
     path = Path(plan.arguments["ckpt.path"])
-    tag = agree(path)
+    tag = agree(path, models_of(plan.config.advantage_estimator))
     log.info("going on from checkpoint %s" if tag else "no whole checkpoint in %s: starting anew", tag or path)
     return plan.host_flags if tag else [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]
 

@@ -12,8 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlef_plugin.checkpoints import latest
+from rlef_plugin.checkpoints import WITH_CRITIC, latest, models_of
 from rlef_plugin.errors import UsageError
+
+
+def _checkpoint(arguments: dict[str, Any]) -> str | None:
+    return latest(Path(arguments["ckpt.path"]), models_of(arguments["algo.advantage.estimator"]))
+
 
 LIMITS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
     (
@@ -26,7 +31,12 @@ LIMITS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         "ds.load_in_4bit: the host sends vLLM the packed 4-bit weights, which do not fit its layers; drop it",
     ),
     (
-        lambda a: a["train.enable_ema"] and a["ckpt.load_enable"] and latest(Path(a["ckpt.path"])) is not None,
+        lambda a: a["train.enable_ema"] and a["ds.lora.rank"] > 0,
+        "train.enable_ema with ds.lora.rank={ds.lora.rank}: the host's moving average is made without adapters, so it "
+        "would average other weights with these; drop either",
+    ),
+    (
+        lambda a: a["train.enable_ema"] and a["ckpt.load_enable"] and _checkpoint(a) is not None,
         "train.enable_ema with a checkpoint in ckpt.path={ckpt.path}: the host's checkpoints do not hold the moving "
         "average, which would start again from the first policy; drop train.enable_ema or start in another ckpt.path",
     ),
@@ -93,7 +103,7 @@ def _groups(arguments: dict[str, Any]) -> dict[str, int]:
     """Data-parallel ranks of each model there is: groups of GPUs that see other rollouts than the others."""
     used = {
         "actor": True,
-        "critic": arguments["algo.advantage.estimator"] in ("turn", "gae"),
+        "critic": arguments["algo.advantage.estimator"] in WITH_CRITIC,
         "ref": arguments["algo.kl.init_coef"] > 0,
     }
     a_rank = arguments["ds.ring_attn_size"] * arguments["ds.tensor_parallel_size"]  # GPUs

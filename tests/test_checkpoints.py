@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlef_plugin.checkpoints import agree, begin, latest
+from rlef_plugin.checkpoints import agree, begin, latest, models_of
 
 
 def save(path: Path, model: str, step: int, *, best: bool = False, whole: bool = True, noted: bool = True) -> None:
@@ -75,8 +75,27 @@ def test_a_best_checkpoint_counts_as_long_as_it_is_the_last(tmp_path: Path) -> N
 
 def test_without_a_critic_the_policy_decides(tmp_path: Path) -> None:
     save(tmp_path, "_actor", 5)
-    assert agree(tmp_path) == "global_step5"
+    assert agree(tmp_path, models_of("rloo")) == "global_step5"
     assert not (tmp_path / "_critic").exists()
+
+
+def test_a_critic_that_another_run_left_counts_for_nothing(tmp_path: Path) -> None:
+    for step in (2, 4):
+        save(tmp_path, "_critic", step)
+    for step in (4, 8, 12):
+        save(tmp_path, "_actor", step)
+    assert agree(tmp_path, models_of("rloo")) == "global_step12"
+    assert notes(tmp_path) == ["global_step12", "global_step4"]
+    assert latest(tmp_path, models_of("turn")) == "global_step4"
+
+
+def test_a_copy_without_its_times_goes_on_from_what_the_notes_name(tmp_path: Path) -> None:
+    for model in ("_actor", "_critic"):
+        for step in (8, 9, 10):
+            save(tmp_path, model, step)
+            os.utime(tmp_path / model / f"global_step{step}" / "metric.json", ns=(0, 100 - step))
+    assert agree(tmp_path) == "global_step10"
+    assert notes(tmp_path) == ["global_step10", "global_step10"]
 
 
 def test_killed_in_the_first_save_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:

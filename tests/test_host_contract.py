@@ -303,17 +303,40 @@ def learner_batch() -> Any:
     return batch
 
 
-def advantages_of(batch: Any) -> Any:
+def advantages_of(batch: Any, *, reference: bool = True, kl_in_loss: bool = False) -> Any:
     from rlef_plugin.openrlhf_ext.experience import TurnExperienceMaker
     from rlef_plugin.runs.timeline import Clock
 
     maker = TurnExperienceMaker.__new__(TurnExperienceMaker)
     maker.config, maker.clock = RlefConfig.from_environment(), Clock()
-    maker.args = SimpleNamespace(algo=SimpleNamespace(advantage=SimpleNamespace(gamma=1.0, lambd=1.0)))
+    advantage, kl = SimpleNamespace(gamma=1.0, lambd=1.0), SimpleNamespace(use_loss=kl_in_loss)
+    maker.args = SimpleNamespace(algo=SimpleNamespace(advantage=advantage, kl=kl))
+    maker.initial_model_group = object() if reference else None
     maker.kl_ctl = SimpleNamespace(value=0.05)
     maker.clock = Clock()
     [made] = maker.compute_advantages_and_returns([batch])
+    made.metrics = maker.turn_metrics
     return made
+
+
+@in_host
+def test_a_kl_that_is_in_no_reward_is_measured_all_the_same_or_nan() -> None:
+    """The host hands over zeros where the KL is in the loss, and where there is no initial policy."""
+    import torch
+
+    def zeros(batch: Any) -> Any:
+        batch.base_action_log_probs, batch.kl = batch.action_log_probs - batch.kl, torch.zeros_like(batch.kl)
+        return batch
+
+    in_reward, in_loss = advantages_of(learner_batch()), advantages_of(zeros(learner_batch()), kl_in_loss=True)
+    nowhere = advantages_of(zeros(learner_batch()), reference=False)
+    for key in ("learner_turn1/kl_sum", "learner_turn1/kl_geometric_mean", "learner_turn3/kl_sum"):
+        close = abs(in_reward.metrics[key] - in_loss.metrics[key]) < 1e-5
+        assert close and in_reward.metrics[key] != 0, (key, in_reward.metrics[key], in_loss.metrics[key])
+        assert nowhere.metrics[key] != nowhere.metrics[key], f"{key} is {nowhere.metrics[key]}, which nobody measured"
+    assert torch.allclose(in_loss.info["turn_kl"], in_reward.info["turn_kl"], atol=1e-5)
+    assert nowhere.info["turn_kl"].isnan().all() and not nowhere.info["return"].isnan().any()
+    assert torch.equal(in_loss.info["return"], in_loss.info["return"].round(decimals=4)), "a KL is in the reward"
 
 
 @in_host
@@ -670,8 +693,10 @@ def test_the_planned_steps_are_those_that_the_host_makes() -> None:
 
     rollout = SimpleNamespace(batch_size=9, n_samples_per_prompt=3)
     args = SimpleNamespace(rollout=rollout, train=SimpleNamespace(batch_size=9, num_episodes=2))
-    steps = [planned_steps(prompts, args) for prompts in (27, 28, 30)]  # a rest of 1 x 3 is left out, 3 x 3 trains
+    steps = [planned_steps(prompts, args, "turn") for prompts in (27, 28, 30)]  # a rest of 1 x 3 is left out
     same("27, 28 and 30 prompts", steps, [6, 6, 8])
+    args.train.batch_size = 8  # whole updates and whole groups of 3 are multiples of 24
+    same("a rest of 3 x 3", [planned_steps(30, args, estimator) for estimator in ("turn", "rloo")], [8, 6])
 
 
 @in_host
@@ -987,15 +1012,16 @@ def test_regular_checkpoints_have_no_metric_and_the_best_one_has() -> None:
 @in_host
 def test_what_asynchronous_training_evaluates_is_what_it_saves_as_best() -> None:
     """The host's two loops in two threads; alone they would save the weights of a step later."""
-    for every, last in ((1, 4), (2, 5), (3, 7)):
-        due = [step for step in range(1, last) if step % every == 0]  # after the last step nobody evaluates
-        evaluated, saved = evaluated_and_saved(every, last)
+    for every, last, begun in ((1, 4, 0), (2, 5, 0), (3, 7, 0), (1, 4, 2), (2, 7, 2), (2, 7, 3)):
+        due = [step for step in range(begun + 1, last) if step % every == 0]  # after the last step nobody evaluates
+        evaluated, saved = evaluated_and_saved(every, last, begun)
         same(f"weights evaluated every {every}", evaluated, due)
         same(f"openrlhf/{ASYNC} saves", saved, [(f"best_global_step{step}", step) for step in due])
 
 
-def evaluated_and_saved(every: int, last: int) -> tuple[list[int], list[tuple[str, int]]]:
-    """The step of the weights in each evaluation, better every time; each best checkpoint and that of its weights."""
+def evaluated_and_saved(every: int, last: int, begun: int) -> tuple[list[int], list[tuple[str, int]]]:
+    """The step of the weights in each evaluation, better every time; each best checkpoint and that of its weights.
+    The run goes on from step `begun`."""
     import threading
     import time
     from queue import Queue
@@ -1023,7 +1049,7 @@ def evaluated_and_saved(every: int, last: int) -> tuple[list[int], list[tuple[st
     }
 
     class Training(trainer.AsyncTraining):
-        weights = 0
+        weights = begun
         wandb_logger = tensorboard_logger = critic_model_group = reference_model_group = None
         best_eval_metric_key, best_eval_metric_value = "eval_valid_pass1", float("-inf")
 
@@ -1043,7 +1069,7 @@ def evaluated_and_saved(every: int, last: int) -> tuple[list[int], list[tuple[st
                 self.weights = step + 1
             return {"episode/solve_rate": 0.0}, step + 1
 
-    training, batches = Training(), iter(range(1, last + 1))
+    training, batches = Training(), iter(range(begun + 1, last + 1))
 
     def generate() -> tuple[list[Any], None, int, bool]:
         return [object()], None, 1, next(batches) == last
@@ -1060,7 +1086,7 @@ def evaluated_and_saved(every: int, last: int) -> tuple[list[int], list[tuple[st
     generating.samples_generator = SimpleNamespace(generate_samples=generate)
     get, ray.get = ray.get, lambda answer: answer
     threads = [threading.Thread(target=generating.fit, args=(0, 0), daemon=True)]
-    threads += [threading.Thread(target=training.fit, daemon=True)]
+    threads += [threading.Thread(target=training.fit, args=(begun,), daemon=True)]
     try:
         for thread in threads:
             thread.start()

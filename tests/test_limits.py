@@ -42,6 +42,7 @@ FOUR_RANKS += ["train.batch_size=8", "train.micro_batch_size=2", "rollout.batch_
             ["train.dynamic_batch_enable=true", "train.micro_batch_size=1", "critic.num_gpus_per_node=3"],
             "with 1 data-parallel ranks of actor and 3 of critic: .*give both the same",
         ),
+        (["train.enable_ema=true", "ds.lora.rank=8"], "train.enable_ema with ds.lora.rank=8: .*without adapters"),
     ],
 )
 def test_refused(store: Path, overrides: list[str], reason: str) -> None:  # noqa: F811
@@ -114,10 +115,39 @@ def test_a_store_that_fills_no_update_is_refused(store: Path) -> None:  # noqa: 
 def test_a_moving_average_is_refused_only_where_a_run_would_go_on(store: Path, tmp_path: Path) -> None:  # noqa: F811
     overrides = ["train.enable_ema=true", "ckpt.load_enable=true", f"ckpt.path={tmp_path}"]
     plan_of("cpu-demo.yaml", store, *overrides)
-    save(tmp_path, "_actor", 3)
+    for model in ("_actor", "_critic"):
+        save(tmp_path, model, 3)
     plan_of("cpu-demo.yaml", store, "train.enable_ema=true", f"ckpt.path={tmp_path}")
     with pytest.raises(UsageError, match=f"train.enable_ema with a checkpoint in ckpt.path={tmp_path}: .*average"):
         plan_of("cpu-demo.yaml", store, *overrides)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        ["eval.split=train", "ckpt.best_metric_key=eval_train_pass1"],
+        ["eval.n_samples_per_prompt=2", "ckpt.best_metric_key=eval_valid_pass2"],
+        ["ckpt.best_metric_key=eval_episode/solve_rate_turn3"],
+        ["eval.split=train", "ckpt.best_metric_key=none"],
+        ["ckpt.best_metric_key="],
+        ["eval.dataset="],
+    ],
+)
+def test_a_best_metric_that_evaluations_have(store: Path, known: list[str]) -> None:  # noqa: F811
+    plan_of("llama3.1-8b.yaml", store, *known)
+
+
+@pytest.mark.parametrize("unknown", ["eval.split=train", "ckpt.best_metric_key=eval_valid_pass3"])
+def test_a_best_metric_that_no_evaluation_has_is_refused(store: Path, unknown: str) -> None:  # noqa: F811
+    """The host would never keep a best checkpoint, and say nothing."""
+    with pytest.raises(UsageError, match="ckpt.best_metric_key=.* no metric .* set it to eval_(train|valid)_pass1"):
+        plan_of("llama3.1-8b.yaml", store, unknown)
+
+
+def test_a_moving_average_in_bfloat16_is_refused(store: Path) -> None:  # noqa: F811
+    """(1 - 0.992) of a change is less than half of the last bit unless the change is a quarter of the weight."""
+    with pytest.raises(UsageError, match="train.enable_ema with ds.param_dtype=bf16: .*rounded away"):
+        plan_of("llama3.1-8b.yaml", store, "train.enable_ema=true")
 
 
 def test_a_run_goes_on_where_there_is_a_checkpoint_and_starts_anew_where_not(store: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -125,5 +155,6 @@ def test_a_run_goes_on_where_there_is_a_checkpoint_and_starts_anew_where_not(sto
     plan = launcher.make_plan(flags)
     assert "--ckpt.load_enable" in plan.host_flags
     assert launcher._where_to_go_on(plan) == [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]
-    save(tmp_path, "_actor", 3)
+    for model in ("_actor", "_critic"):
+        save(tmp_path, model, 3)
     assert launcher._where_to_go_on(plan) == plan.host_flags

@@ -221,6 +221,19 @@ def test_reading_passes_over_what_is_no_step(tmp_path: Path) -> None:
     assert files.read_metrics(tmp_path / "nowhere") == []
 
 
+def test_what_a_run_made_before_it_went_on_from_an_earlier_step_counts_no_more(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, 2)
+    for step, loss in ((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4), (3, 3.0)):  # killed after step 4, on from step 2
+        if folder.keeps(step):
+            folder.write_episodes(step, EPISODES[:1])
+        folder.write_metrics(step, {"loss": loss})
+    assert [step["loss"] for step in files.read_metrics(tmp_path)] == [0.1, 0.2, 3.0]
+    assert files.kept_steps(tmp_path) == [2]
+    folder.write_metrics(1, {"loss": 9.0})  # a new run in the same folder
+    assert [step["loss"] for step in files.read_metrics(tmp_path)] == [9.0]
+    assert files.kept_steps(tmp_path) == []
+
+
 def test_a_run_is_found_in_its_folder_or_right_below(tmp_path: Path) -> None:
     RunFolder(tmp_path / "out" / "rlef", 0).write_plan(7, 3)
     assert files.find_run(tmp_path / "out") == files.find_run(tmp_path / "out" / "rlef") == tmp_path / "out" / "rlef"

@@ -9,6 +9,7 @@ a turn (`rlef_plugin/rl/`, PAPER.md sections 2 and 3) and go back to the token g
 With any other `--algo.advantage.estimator` the host's own code runs, with the episode's reward as its one reward.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,10 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
         """Host override (`experience_maker.py`): fill `advantages` and `returns` (B, A) of each micro-batch."""
         with self.clock.part("advantages"):
             turns = [self._turns(experience) for experience in experiences]
-            kls = [experience.kl for experience in experiences]  # the host drops them
+            kls = [self._log_ratio(experience) for experience in experiences]  # the host drops them
             turn_lists = [{key: experience.info.pop(key) for key in TURN_LISTS} for experience in experiences]
             if self.config.advantage_estimator == "turn":
-                self._fill(experiences, turns, turn_lists)
+                self._fill(experiences, turns, turn_lists, kls)
             else:
                 super().compute_advantages_and_returns(experiences)
             batches = [
@@ -61,12 +62,18 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             self.turn_metrics = turn_diagnostics(batches, self.config.episode.turn_limit)
         return experiences
 
-    def _fill(self, experiences: list[Any], turns: list[Turns], turn_lists: list[dict[str, torch.Tensor]]) -> None:
+    def _fill(
+        self,
+        experiences: list[Any],
+        turns: list[Turns],
+        turn_lists: list[dict[str, torch.Tensor]],
+        log_ratios: list[torch.Tensor],
+    ) -> None:
         """The paper's arithmetic over a rollout batch, micro-batch by micro-batch."""
         per_token = self.config.value == "token"
         advantages = []  # (B, N), or (B, A) with a value a token
-        for experience, found, lists in zip(experiences, turns, turn_lists, strict=True):
-            rewards = self._rewards(experience, found, lists["turn_rewards"])
+        for experience, found, lists, log_ratio in zip(experiences, turns, turn_lists, log_ratios, strict=True):
+            rewards = self._rewards(experience, found, lists["turn_rewards"], log_ratio)
             unwhitened, experience.returns = self._advantages(experience, found, rewards)
             advantages.append(unwhitened)
         for experience, found, whitened in zip(
@@ -88,12 +95,23 @@ class TurnExperienceMaker(RemoteExperienceMaker):  # type: ignore[misc]
             )
         return found
 
-    def _rewards(self, experience: Any, turns: Turns, turn_rewards: torch.Tensor) -> torch.Tensor:
+    def _log_ratio(self, experience: Any) -> torch.Tensor:
+        """(B, A) log pi - log rho for the metrics: where the KL is in no reward, the host's own is 0."""
+        if self.initial_model_group is None:
+            return torch.full_like(experience.kl, math.nan)
+        if self.args.algo.kl.use_loss:
+            return token_log_ratio(experience.action_log_probs, experience.base_action_log_probs)
+        return experience.kl
+
+    def _rewards(
+        self, experience: Any, turns: Turns, turn_rewards: torch.Tensor, log_ratio: torch.Tensor
+    ) -> torch.Tensor:
         """(B, N) R_t = r_t - beta * KL_t."""
         kl = turn_kl(experience.kl, turns, self.config.kl)
         rewards = adv.turn_rewards_with_kl(turn_rewards, kl, self.kl_ctl.value)
         experience.info["return"] = rewards.sum(1)
-        experience.info["turn_kl"] = kl.sum(1) / turn_mask(turns).sum(1).clamp(min=1)
+        measured = kl if log_ratio is experience.kl else turn_kl(log_ratio, turns, self.config.kl)
+        experience.info["turn_kl"] = measured.sum(1) / turn_mask(turns).sum(1).clamp(min=1)
         return rewards
 
     def _advantages(self, experience: Any, turns: Turns, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

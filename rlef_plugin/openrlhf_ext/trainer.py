@@ -27,10 +27,16 @@ def run_folder(config: RlefConfig) -> RunFolder:
     return RunFolder(Path(config.run_dir), config.rollouts_every)
 
 
-def planned_steps(prompts: int, args: Any) -> int:
+def trained_together(args: Any, estimator: str) -> int:
+    """Rollouts that a step has some multiple of: whole updates, and whole groups for the host's baselines."""
+    updates, samples = int(args.train.batch_size), int(args.rollout.n_samples_per_prompt)
+    return updates if estimator == "turn" else math.lcm(updates, samples)
+
+
+def planned_steps(prompts: int, args: Any, estimator: str) -> int:
     """Steps of a whole run; fewer are made where dynamic filtering draws more prompts for a step."""
     full, rest = divmod(prompts, args.rollout.batch_size)
-    rest_trains = rest * args.rollout.n_samples_per_prompt >= args.train.batch_size
+    rest_trains = rest * args.rollout.n_samples_per_prompt >= trained_together(args, estimator)
     return (full + rest_trains) * args.train.num_episodes
 
 
@@ -79,9 +85,7 @@ class EpisodeLogging:
         """
         clock = self.experience_maker.clock
         clock.rest_was(self.before_batch)
-        whole = self.args.train.batch_size
-        if self.experience_maker.config.advantage_estimator != "turn":  # the host's baselines want whole groups
-            whole = math.lcm(whole, self.args.rollout.n_samples_per_prompt)
+        whole = trained_together(self.args, self.experience_maker.config.advantage_estimator)
         rest = len(rollout_samples) % whole
         rollout_samples = rollout_samples[: len(rollout_samples) - rest]
         self.left_out = not rollout_samples
@@ -139,9 +143,8 @@ class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: 
 
     def fit(self, global_step: int = 0) -> None:
         config = self.experience_maker.config
-        run_folder(config).write_plan(
-            planned_steps(len(self.prompts_dataloader), self.args), config.episode.turn_limit
-        )
+        steps = planned_steps(len(self.prompts_dataloader), self.args, config.advantage_estimator)
+        run_folder(config).write_plan(steps, config.episode.turn_limit)
         super().fit(global_step)
 
     def evaluate(self, global_step: int, **settings: Any) -> dict[str, float]:
@@ -156,16 +159,17 @@ class Slots:
 
     Generation evaluates when a leave's step asks for it. The host gives the leave as the next step begins to train, so
     that what it saves as the best would be a step newer than what was evaluated. With `train.async_queue_size` above 1
-    there are other leaves, and it still may be.
+    there are other leaves, and it still may be. The step that a run goes on from is not evaluated again, for that
+    would be while the next one trains.
     """
 
-    def __init__(self, slots: Any, every: float) -> None:
-        self.slots, self.every, self.held = slots, every, False
+    def __init__(self, slots: Any, every: float, begun: int) -> None:
+        self.slots, self.every, self.begun, self.held = slots, every, begun, False
 
     def put(self, step: int, block: bool = True) -> None:
         self.held = (step + 1) % self.every == 0
         if not self.held:
-            self.slots.put(step, block=block)
+            self.slots.put(0 if step == self.begun else step, block=block)
 
     def give(self, step: int) -> None:
         """After the step, or the evaluation, that the leave was held for."""
@@ -181,7 +185,8 @@ class AsyncTraining(EpisodeLogging, original_class(ppo_trainer_async.TrainingAct
     before_batch = "waiting"
 
     def fit(self, global_step: int = 0) -> None:
-        self.rollout_slots = Slots(self.rollout_slots, self.args.eval.steps if self.args.eval.dataset else math.inf)
+        every = self.args.eval.steps if self.args.eval.dataset else math.inf
+        self.rollout_slots = Slots(self.rollout_slots, every, begun=global_step)
         super().fit(global_step)
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
@@ -203,9 +208,8 @@ class AsyncGeneration(original_class(ppo_trainer_async.GenerateSamplesActor)):  
 
     def fit(self, episode: int, total_consumed_prompts: int) -> None:
         config = RlefConfig.from_environment()
-        run_folder(config).write_plan(
-            planned_steps(len(self.prompts_dataloader), self.args), config.episode.turn_limit
-        )
+        steps = planned_steps(len(self.prompts_dataloader), self.args, config.advantage_estimator)
+        run_folder(config).write_plan(steps, config.episode.turn_limit)
         super().fit(episode, total_consumed_prompts)
 
 

@@ -5,8 +5,8 @@
     evaluations.jsonl      a line an evaluation
     rollouts/step_*.jsonl  every `rollouts_every` steps: the step's episodes, one a line
 
-Reading loses nothing to bad input: a line that is cut or garbled is passed over, a step that a resumed run made again
-counts once, as it was made last, and a missing number is NaN.
+Reading loses nothing to bad input: a line that is cut or garbled is passed over, and a missing number is NaN. A run
+that went on from an earlier step has made all after it anew, so what was written of those steps before counts no more.
 """
 
 import json
@@ -94,12 +94,14 @@ def read_metrics(run: Path, name: str = METRICS) -> list[dict[str, float]]:
     steps: dict[int, dict[str, float]] = {}
     for line in read_lines(run / name):
         if isinstance(line.get("step"), int):
+            while steps and next(reversed(steps)) >= line["step"]:
+                steps.popitem()
             steps[line["step"]] = {
                 key: math.nan if value is None else float(value)
                 for key, value in line.items()
                 if value is None or isinstance(value, int | float)
             }
-    return [steps[step] for step in sorted(steps)]
+    return list(steps.values())
 
 
 def read_plan(run: Path) -> dict[str, Any]:
@@ -108,11 +110,11 @@ def read_plan(run: Path) -> dict[str, Any]:
 
 
 def kept_steps(run: Path) -> list[int]:
-    return sorted(
-        int(path.stem.removeprefix("step_"))
-        for path in (run / ROLLOUTS).glob("step_*.jsonl")
-        if path.stem.removeprefix("step_").isdigit()
-    )
+    """Those whose episodes are there, but not of steps that the run has yet to make again."""
+    made = [step["step"] for step in read_metrics(run)]
+    names = (path.stem.removeprefix("step_") for path in (run / ROLLOUTS).glob("step_*.jsonl"))
+    steps = sorted(int(name) for name in names if name.isdigit())
+    return [step for step in steps if not made or step <= made[-1]]
 
 
 def read_episodes(run: Path, step: int | None = None) -> tuple[int, list[dict[str, Any]]]:
