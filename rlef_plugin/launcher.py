@@ -233,11 +233,12 @@ def preflight(plan: Plan) -> None:
     Raises:
         UsageError: one sentence with the value, the cause and what to change.
     """
-    from rlef_plugin.preflight import check_context, check_feedback, check_sandbox, check_versions
+    from rlef_plugin.preflight import check_context, check_feedback, check_sandbox, check_versions, warn_of_overlap
 
     check_versions()
     _refuse_steps(plan)
     check_feedback(plan.config, plan.arguments)
+    warn_of_overlap(plan.arguments)
     check_sandbox(plan.config)
     check_context(plan.config, plan.arguments)
 

@@ -56,6 +56,24 @@ def check_feedback(config: RlefConfig, arguments: dict[str, Any]) -> None:
             check_solutions(stores, arguments[split])
 
 
+def warn_of_overlap(arguments: dict[str, Any]) -> None:
+    """Problems that are trained and evaluated on, under whatever id: their solve rate says nothing about others."""
+    from rlef_plugin.problems import ProblemStore
+
+    contents = []
+    for dataset, split in USED:
+        if not arguments[dataset]:
+            return
+        store = ProblemStore.open(arguments[dataset])
+        contents.append({store.fingerprint(id_): id_ for id_ in store.ids(arguments[split])})
+    trained, evaluated = contents
+    if shared := [id_ for content, id_ in evaluated.items() if content in trained]:
+        log.warning(
+            "%d of %d problems of eval.split=%s are trained on too, such as %r: their solve rate says nothing about "
+            "other problems", len(shared), len(evaluated), arguments["eval.split"], shared[0],
+        )  # fmt: skip
+
+
 def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
     """The tokenizer's chat template, and that episodes of the problems that are used fit the context.
 

@@ -33,8 +33,7 @@ class Preview:
     def __str__(self) -> str:
         parts = [f"--- first message ({self.environment}{_tokens(self.first_tokens)})", self.first]
         if self.step is not None and self.step.done:
-            ending = "passes every test" if self.step.solved else f"fails a private test: {self.step.verdict.label}"
-            parts.append(f"--- the program passes the public tests and {ending}: the episode ends")
+            parts.append(f"--- the program {_ending(self.step)}: the episode ends")
         elif self.step is not None:
             tokens = _tokens(self.then_tokens)
             parts += [f"--- what follows the program ({self.step.verdict.label}{tokens})", self.then]
@@ -85,6 +84,13 @@ async def _play(
     after = dialog.feedback_tokens(step.observation, None, prefill=prefill) if dialog else None
     then = dialog.decode(after) if dialog and after else step.observation
     return Preview(name, first, tokens, step, then, len(after) if after else None)
+
+
+def _ending(step: Step) -> str:
+    if step.solved:
+        return "passes every test"
+    public = "passes the public tests and fails a private test" if step.public_passed else "fails the public tests"
+    return f"{public}: {step.verdict.label}"
 
 
 def _prefilled(episode: Environment) -> str:

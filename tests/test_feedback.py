@@ -1,6 +1,7 @@
 """Feedback messages: literal texts, the token budget under hostile content, and what of a trace is shown."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def message(tests: list[TestCase], runs: list[TestResult], code: str = "x", budg
     verdict = next((run.verdict for run in runs if run.verdict != Verdict.ACCEPTED), Verdict.ACCEPTED)
     result = ProgramResult(verdict, tuple(runs), "")
     return FeedbackWriter(load_prompts(), count, budget).failures(tests, result, code, LIMITS)
+
+
+def test_an_output_of_which_only_the_start_is_kept_says_so():
+    run = replace(ran(Verdict.WRONG_OUTPUT, "1\n2\n3"), stdout_bytes=1_000_005)
+    text = message([TestCase("1\n", "2\n")], [run])
+    assert "but your program printed\n```\n1\n2\n3 [... 1000000 more bytes ...]\n```" in text
 
 
 def test_only_failing_tests_are_shown_each_with_its_kind():

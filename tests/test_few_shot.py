@@ -51,6 +51,12 @@ def test_a_problem_is_not_shown_its_own_solution(mined: Path) -> None:
     assert "own" not in first_message("p", mined) and "other answers 1" in first_message("p", mined)
 
 
+def test_a_problem_is_not_shown_the_solution_of_its_copy(mined: Path) -> None:
+    copy = row("copy", 2, "Say one.\nIt")  # the shortest with two attempts but for "own"
+    mined.write_text(mined.read_text() + json.dumps(copy) + "\n")
+    assert "It answers" not in first_message("p", mined) and "other answers 1" in first_message("p", mined)
+
+
 def test_says_what_is_missing(mined: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no dialog with 3 attempts for problem 'q': mine more"):
         first_message("q", mined)

@@ -388,6 +388,15 @@ def test_random_feedback_needs_incorrect_programs(store: Path, monkeypatch: pyte
     check_feedback(plan.config, plan.arguments)
 
 
+def test_problems_that_are_trained_and_evaluated_on_are_told(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from rlef_plugin.preflight import warn_of_overlap
+
+    warn_of_overlap(plan_of("llama3.1-8b.yaml", store).arguments)
+    assert not caplog.messages
+    warn_of_overlap(plan_of("llama3.1-8b.yaml", store, "eval.split=train", "ckpt.best_metric_key=").arguments)
+    assert re.match(r"(\d+) of \1 problems of eval.split=train are trained on too, such as ", caplog.messages[0])
+
+
 def test_a_kl_loss_frees_the_estimator(store: Path) -> None:
     plan = plan_of("cpu-demo.yaml", store, "algo.kl.estimator=k2", "algo.kl.use_loss=true")
     assert plan.config.kl_estimator == "k2"

@@ -92,6 +92,12 @@ def test_how_a_program_can_end_the_episode(store, program, ending):
     assert ending in str(preview(store, "square", program=program, config=EnvConfig()))
 
 
+@pytest.mark.parametrize("program, verdict", [("print(3)", "wrong output"), ("oops(", "invalid code")])
+def test_a_last_turn_that_fails_a_public_test_is_not_said_to_pass_them(store, program, verdict):
+    shown = str(preview(store, "square", program=program, config=EnvConfig(turn_limit=1)))
+    assert f"--- the program fails the public tests: {verdict}: the episode ends" in shown
+
+
 @pytest.mark.parametrize("program", ["x", "````", "a\n```\nb", "", "`" * 9])
 def test_no_program_ends_its_block(program):
     from rlef_plugin.env.code import _blocks

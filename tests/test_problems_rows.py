@@ -133,6 +133,15 @@ def test_all_layouts_give_the_same_problem(tmp_path: Path) -> None:
     assert report.duplicates == [("b", "a"), ("c", "a"), ("d", "a")]
 
 
+def test_a_problem_that_is_in_two_splits_is_named(tmp_path: Path) -> None:
+    splits = {"a": "train", "b": "test", "c": "train"}
+    rows = [row(name, split=split, description="Add.") for name, split in splits.items()]
+    _, report = build(tmp_path, rows)
+    assert report.across_splits == ["b (test) is a (train)"]
+    assert "1 of these in another split, so what is evaluated is trained on: b (test) is a (train)" in str(report)
+    assert report.account()["across_splits"] == report.across_splits
+
+
 def test_a_parquet_column_that_means_nothing_is_reported(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([row("a"), row("b")], schema=PARQUET)
     table = table.append_column("time_limits", pa.array([1.0, 2.0]))

@@ -283,6 +283,7 @@ def test_stores_looked_up_as_one(tmp_path: Path) -> None:
     write(tmp_path / "valid", [problem("b", split="valid"), problem("c")])  # the same problem in another split is fine
     stores = ProblemStores.open([tmp_path / "train", str(tmp_path / "valid")])
     assert (len(stores), stores["a"].id, stores["b"].split, stores["c"].id) == (3, "a", "train", "c")
+    assert (stores.ids("train"), stores.ids("valid")) == (["a", "b", "c"], ["b"])
     write(tmp_path / "other", [problem("b", size_bytes=11)])
     with pytest.raises(StoreError, match="problem 'b' is not the same in .*train and .*other"):
         ProblemStores.open([tmp_path / "train", tmp_path / "other"])

@@ -163,7 +163,7 @@ class Environment(ABC):
         self._problem, self._turn, self._done = problem, 0, False
         if not self.config.few_shot:
             return self.first_message(problem)
-        examples = preamble(self.config.few_shot, problem_id, load_prompts(self.config.prompts))
+        examples = preamble(self.config.few_shot, problem, load_prompts(self.config.prompts))
         return examples + self.first_message(problem)
 
     async def step(self, response: str, *, last: bool = False) -> Step:

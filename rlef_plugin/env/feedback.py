@@ -128,7 +128,7 @@ class FeedbackWriter:
 def _failure(test: TestCase, run: TestResult, code: str, limits: Limits, calls: bool) -> Failure:
     excerpts, values = {"input": test.input}, {}
     if run.verdict == Verdict.WRONG_OUTPUT:
-        excerpts |= {"expected": test.output, "output": run.stdout.decode("utf-8", "replace")}
+        excerpts |= {"expected": test.output, "output": _output(run)}
     elif run.verdict == Verdict.EXCEPTION:
         excerpts["trace"] = clean_trace(run.error, code)
     elif run.verdict == Verdict.TIMEOUT:
@@ -136,6 +136,12 @@ def _failure(test: TestCase, run: TestResult, code: str, limits: Limits, calls: 
     elif run.verdict == Verdict.OUT_OF_MEMORY:
         values["megabytes"] = str(limits.memory_mb)
     return Failure(_PREFIX[calls] + _TEMPLATES[run.verdict], excerpts, values)
+
+
+def _output(run: TestResult) -> str:
+    """What is kept of it, and that it goes on where it does: its end would pass for the output's."""
+    text = run.stdout.decode("utf-8", "replace")
+    return f"{text} [... {run.stdout_bytes - len(run.stdout)} more bytes ...]" if run.cut else text
 
 
 def _cut(text: str, cap: int) -> str:

@@ -2,8 +2,8 @@
 
 The paper's few-shot baseline (PAPER.md section 8). The file is what `rlef mine` writes. Two examples are shown, the
 shortest dialog with two attempts and the shortest with three: examples of reading feedback, at the least cost in
-tokens. A problem is never shown its own solution. They are text and not turns, so that every chat template shows them
-alike and the learner's turns stay those of the episode.
+tokens. A problem is never shown its own solution, nor that of one whose first message has its very description. They
+are text and not turns, so that every chat template shows them alike and the learner's turns stay those of the episode.
 """
 
 import json
@@ -13,27 +13,29 @@ from typing import Any
 
 from rlef_plugin.env.templates import Prompts
 from rlef_plugin.errors import UsageError
+from rlef_plugin.problems.records import Problem
 
 ATTEMPTS = (2, 3)
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
-def preamble(path: str, problem_id: str, prompts: Prompts) -> str:
+def preamble(path: str, problem: Problem, prompts: Prompts) -> str:
     """What stands before the first message.
 
     Raises:
         UsageError: the file cannot be read, or has no example of some number of attempts from another problem.
     """
-    chosen = [_shortest(path, attempts, problem_id) for attempts in ATTEMPTS]
+    chosen = [_shortest(path, attempts, problem) for attempts in ATTEMPTS]
     return prompts.fill("few_shot", examples="\n\n".join(map(_transcript, chosen)))
 
 
-def _shortest(path: str, attempts: int, problem_id: str) -> list[dict[str, str]]:
-    for _, problem, messages in _by_length(path, attempts):
-        if problem != problem_id:
+def _shortest(path: str, attempts: int, problem: Problem) -> list[dict[str, str]]:
+    told = problem.description.strip() or problem.id
+    for _, solved, messages in _by_length(path, attempts):
+        if solved != problem.id and told not in messages[0]["content"]:
             return messages
     raise UsageError(
-        f"rlef.few_shot={path} has no dialog with {attempts} attempts for problem {problem_id!r}: mine more "
+        f"rlef.few_shot={path} has no dialog with {attempts} attempts for problem {problem.id!r}: mine more "
         "rollouts of other problems"
     )
 

@@ -92,7 +92,7 @@ class _Building:
         self.split, self.on_malformed = split_name(split), on_malformed
         self.generated_suffice, self.adapt = generated_suffice, adapt
         self.ids, self.rows_of = _Ids(), Counter[str]()
-        self.seen: dict[str, str] = {}  # fingerprint -> first id
+        self.seen: dict[str, tuple[str, str]] = {}  # fingerprint -> first id and its split
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Convert and write, or reject."""
@@ -153,9 +153,11 @@ class _Building:
         report = self.report
         if id_ != plain_id(note["name"]):
             report.renamed.append((note["name"], id_))
-        first = self.seen.setdefault(fingerprint, id_)
+        first, split_of_first = self.seen.setdefault(fingerprint, (id_, split))
         if first != id_:
             report.duplicates.append((id_, first))
+        if split_of_first != split:
+            report.across_splits.append(f"{id_} ({split}) is {first} ({split_of_first})")
         report.kept += 1
         report.splits[split] += 1
         report.read_of[split] += 1

@@ -21,6 +21,9 @@ class Rejection:
         return f"{self.file}, row {self.row}: {self.field} {self.reason}"
 
 
+NAMED = 8  # problems and keys of a line
+
+
 @dataclass(slots=True)
 class BuildReport:
     """The account of a build."""
@@ -34,6 +37,7 @@ class BuildReport:
     splits: Counter[str] = field(default_factory=Counter)  # problems by split
     renamed: list[tuple[str, str]] = field(default_factory=list)  # (name, id) where the plain id was taken
     duplicates: list[tuple[str, str]] = field(default_factory=list)  # (id, id of an earlier row with the same content)
+    across_splits: list[str] = field(default_factory=list)  # those of another split than that row, in words
     other_languages: int = 0  # solutions left out because they are not Python 3
     unread: Counter[str] = field(default_factory=Counter)  # rows by a key of theirs that means nothing here
 
@@ -56,6 +60,7 @@ class BuildReport:
             "splits": {split: {"read": n, "kept": self.splits[split]} for split, n in self.read_of.items()},
             "renamed": len(self.renamed),
             "duplicates": len(self.duplicates),
+            "across_splits": self.across_splits,
             "other_languages": self.other_languages,
             "unread": dict(self.unread),
         }
@@ -70,8 +75,13 @@ class BuildReport:
         lines += [f"{self.malformed:,} malformed"] if self.malformed else []
         lines += [f"{len(self.renamed):,} renamed, since their id was taken"] if self.renamed else []
         lines += [f"{len(self.duplicates):,} kept whose content an earlier row has too"] if self.duplicates else []
+        if shared := self.across_splits:
+            some = ", ".join(shared[:NAMED]) + (", ..." if len(shared) > NAMED else "")
+            lines += [f"{len(shared):,} of these in another split, so what is evaluated is trained on: {some}"]
         lines += [f"{self.other_languages:,} solutions not in Python 3 left out"] if self.other_languages else []
         if self.unread:
-            keys = ", ".join(f"{key} ({rows:,} rows)" for key, rows in self.unread.most_common(8))
-            lines += [f"{len(self.unread):,} keys mean nothing here: {keys}{', ...' if len(self.unread) > 8 else ''}"]
+            keys = ", ".join(f"{key} ({rows:,} rows)" for key, rows in self.unread.most_common(NAMED))
+            lines += [
+                f"{len(self.unread):,} keys mean nothing here: {keys}{', ...' if len(self.unread) > NAMED else ''}"
+            ]
         return "\n".join(lines)

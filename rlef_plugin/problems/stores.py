@@ -50,13 +50,10 @@ class ProblemStores:
     def ids(self, split: str) -> list[str]:
         """Ids of one split, of all stores that have it; the same list every time."""
         if split not in self._ids_of:
-            self._ids_of[split] = [
-                problem_id
-                for store in self.stores
-                if split in store.splits
-                for problem_id in store.ids(split)
-                if self._store_of[problem_id] is store
-            ]
+            having = (store for store in self.stores if split in store.splits)
+            self._ids_of[split] = list(
+                dict.fromkeys(problem_id for store in having for problem_id in store.ids(split))
+            )
         return self._ids_of[split]
 
     def solutions(self, problem_id: str) -> list[Solution]:
