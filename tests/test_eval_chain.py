@@ -116,11 +116,29 @@ def test_a_conversation_that_is_too_long_for_the_server_ends_its_episode(store: 
         run.evaluate(replace(chosen, in_flight=PROBLEMS), tmp_path, QUIET)
     found = read(tmp_path / "rollouts")
     assert [[turn.verdict for turn in one.turns] for one in found] == [["wrong_output", "invalid_code"]] * PROBLEMS
-    assert len(asked) == 2 * PROBLEMS
+    assert len(asked) == 3 * PROBLEMS  # the second response is asked for again without a limit
     with serving(lambda number: 400, said=too_long) as (url, _):
         with pytest.raises(UsageError, match="the first message of problem 'secret-0' leaves no room for a response"):
             chosen = replace(settings(store, tmp_path / "b", url, "echo"), in_flight=1)
             run.evaluate(chosen, tmp_path / "b", QUIET)
+
+
+def test_a_response_has_what_is_left_of_the_servers_context(store: Path, tmp_path: Path) -> None:
+    """Of 700 tokens the first message takes 50 and we ask for 700 - 32; the conversation takes 300, and after 59
+    tokens, 32 and at most 200 of feedback we ask for more than 400: both are too many, neither response is lost."""
+    with serving(context=700) as (url, asked):
+        chosen = settings(store, tmp_path, url, "reader", "rlef.feedback_tokens=200", rollouts=1)
+        run.evaluate(replace(chosen, max_len=700, in_flight=1), tmp_path, QUIET)
+    assert scores(report.load(tmp_path))["1@3", 3] == 1.0
+    assert [one.get("max_tokens", 0) > 0 for one in asked] == [True, False, True, False] * PROBLEMS
+    assert asked[0] == {**asked[1], "max_tokens": 668}
+
+
+def test_a_server_with_a_shorter_context_than_max_len_is_refused(store: Path, tmp_path: Path) -> None:
+    with serving(context=700) as (url, _):
+        with pytest.raises(UsageError, match="a context of 700 tokens and --max-len is 4096.*set --max-len 700"):
+            run.evaluate(settings(store, tmp_path, url, "echo"), tmp_path, QUIET)
+    assert not (tmp_path / "eval.json").exists()
 
 
 def test_a_response_may_fill_what_is_left_of_the_episode(store: Path, tmp_path: Path) -> None:
