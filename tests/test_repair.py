@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
     """The writer is always wrong; the mender's second repair of each program is right: solved by turn 3."""
     evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
-    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases") == (PROBLEMS, 0)
+    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases") == repair.Written(PROBLEMS, 0, 0)
     assert [path.name for path in (tmp_path / "cases").iterdir()] == ["store"]
     mended = tmp_path / "cases" / "store"
     evaluated(mended, tmp_path / "b", "mender", "rlef.turn_limit=1", rollouts=2, in_flight=1)  # it counts requests
@@ -47,7 +47,9 @@ def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
 
 def test_a_case_holds_program_and_feedback_and_no_private_test(store: Path, tmp_path: Path) -> None:
     evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
-    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases", sft=True) == (PROBLEMS, PROBLEMS)
+    assert repair.write_cases(tmp_path / "a", store, tmp_path / "cases", sft=True) == repair.Written(
+        PROBLEMS, 0, PROBLEMS
+    )
     lines = [json.loads(line) for line in (tmp_path / "cases" / "sft.jsonl").read_text().splitlines()]
     asked, answer = lines[0]["messages"]
     assert "print(5)" in asked["content"] and str(secret(0)) in asked["content"] and "public 0" in asked["content"]
@@ -80,6 +82,44 @@ def test_cases_keep_checker_and_metadata_and_the_environment_of_the_evaluation(t
     case = ProblemStore.open(tmp_path / "cases" / "store")["secret-1--0"]
     assert (case.checker, case.metadata) == (lenient, {"tag": 1})
     assert "wrong output" in case.description and str(secret(1)) not in case.description
+
+
+def test_cases_of_another_store_are_refused(store: Path, tmp_path: Path) -> None:
+    evaluated(store, tmp_path / "a", "echo", "rlef.turn_limit=1", rollouts=1)
+    build_store([{**row, "private_tests": row["public_tests"]} for row in rows()], tmp_path / "other")
+    with pytest.raises(UsageError, match="other is not the store that .*a was played on .*: name that one"):
+        repair.write_cases(tmp_path / "a", tmp_path / "other", tmp_path / "cases")
+    assert not (tmp_path / "cases").exists()
+
+
+def test_a_program_that_passes_when_judged_again_is_left_out(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is kept out of the store and, of the composed rollouts, stays the failure it was first judged to be."""
+    played = [
+        rollout("secret-0", 0, f"print({secret(0)})", False, False),
+        rollout("secret-1", 0, "print(5)", False, False),
+    ]
+    write_evaluation(tmp_path / "a", played)
+    cases(tmp_path / "a", store, tmp_path / "cases", sft=True, any_split=True)
+    said = capsys.readouterr().out
+    assert "1 failing programs in" in said and "1 others left out" in said and "1 of the 1 with" in said
+    assert ProblemStore.open(tmp_path / "cases" / "store").ids("valid") == ["secret-1--0"]
+    write_evaluation(tmp_path / "b", [rollout("secret-1--0", n, "x", True, True) for n in range(2)])
+    with pytest.raises(UsageError, match="'secret-0--0': .* or name with --cases the folder that left it out"):
+        repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+    repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both", tmp_path / "cases")
+    assert [one.solved for one in report.load(tmp_path / "both").rollouts] == [False, True]
+
+
+def write_evaluation(folder: Path, rollouts: list[Rollout], **settings: object) -> None:
+    kept = RolloutFolder(folder / "rollouts")
+    for one in rollouts:
+        kept.append(one)
+    kept.close()
+    episode = {"turn_limit": 1, "early_stop": True}
+    told = {"model": folder.name, "split": "valid", "episode": episode, **settings}
+    (folder / "eval.json").write_text(json.dumps(told))
 
 
 def test_an_environment_that_does_not_show_the_description_is_refused(store: Path) -> None:
@@ -145,12 +185,8 @@ def test_a_case_that_was_not_played_is_an_error() -> None:
 
 def test_what_fails_midway_leaves_nothing_behind(tmp_path: Path) -> None:
     """The second repair of the case is missing; once it is there the same command works."""
-    for name, played in (("a", rollout("p", 0, "a", False, False)), ("b", rollout("p--0", 0, "x", False, False))):
-        kept = RolloutFolder(tmp_path / name / "rollouts")
-        kept.append(played)
-        kept.close()
-        episode = {"turn_limit": 1, "early_stop": True}
-        (tmp_path / name / "eval.json").write_text(json.dumps({"model": name, "split": "valid", "episode": episode}))
+    write_evaluation(tmp_path / "a", [rollout("p", 0, "a", False, False)])
+    write_evaluation(tmp_path / "b", [rollout("p--0", 0, "x", False, False)])
     with pytest.raises(UsageError, match="played 1 of 2"):
         repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

@@ -38,7 +38,7 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
     if settings.config.episode.feedback == "random":
         check_solutions(store, settings.split)
     _check(settings)
-    facts = {"problems_digest": _digest(store, settings.split)}
+    facts = {"problems_digest": problems_digest(store, settings.split)}
     folder = RolloutFolder(out / ROLLOUTS)
     try:
         settings.check(out, facts)
@@ -138,7 +138,7 @@ def _problems(store: ProblemStore, settings: EvalSettings) -> list[str]:
     return store.ids(settings.split)[: settings.problems or None]
 
 
-def _digest(store: ProblemStore, split: str) -> str:
+def problems_digest(store: ProblemStore, split: str) -> str:
     """Of all problems of the split, so that a store that was built anew and differs is noticed."""
     digest = hashlib.sha256()
     for problem_id in sorted(store.ids(split)):
