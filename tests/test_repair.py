@@ -105,7 +105,8 @@ def test_a_program_that_passes_when_judged_again_is_left_out(
     said = capsys.readouterr().out
     assert "1 failing programs in" in said and "1 others left out" in said and "1 of the 1 with" in said
     assert ProblemStore.open(tmp_path / "cases" / "store").ids("valid") == ["secret-1--0"]
-    write_evaluation(tmp_path / "b", [rollout("secret-1--0", n, "x", True, True) for n in range(2)])
+    asked = "```python\nprint(5)\n```"
+    write_evaluation(tmp_path / "b", [rollout("secret-1--0", n, "x", True, True, asked) for n in range(2)])
     with pytest.raises(UsageError, match="'secret-0--0': .* or name with --cases the folder that left it out"):
         repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
     repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both", tmp_path / "cases")
@@ -148,9 +149,11 @@ def test_so_many_programs_at_once_and_in_order() -> None:
     assert most == repair.AT_ONCE
 
 
-def rollout(problem: str, index: int, code: str | None, public: bool, solved: bool) -> Rollout:
+def rollout(
+    problem: str, index: int, code: str | None, public: bool, solved: bool, asked: str = "```python\na\n```"
+) -> Rollout:
     turn = Turn("accepted" if solved else "wrong_output", public, 0.0, code, 1, 0.0, 0.0, 0.0, 0.0)
-    return Rollout(problem, index, solved, (turn,), (Message("user", "q"), Message("assistant", code or "")))
+    return Rollout(problem, index, solved, (turn,), (Message("user", asked), Message("assistant", code or "")))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,27 @@ def test_a_case_that_was_not_played_is_an_error() -> None:
     for number, played in enumerate(([], [one])):
         with pytest.raises(UsageError, match=f"played {number} of 2 rollouts of 'p--0'"):
             list(repair.compose([first], played))
+
+
+def test_repairs_of_another_program_are_refused() -> None:
+    """`a` is in each message, but is the program to be repaired in none."""
+    first = rollout("p", 0, "a", False, False)
+    for asked in ("```python\nb\n```", "```python\na\nb\n```", "```python\nb\na\n```", "a"):
+        played = [rollout("p--0", n, "x", True, True, asked) for n in range(2)]
+        with pytest.raises(UsageError, match="the repairs of 'p--0' are of another program"):
+            list(repair.compose([first], played))
+
+
+@pytest.mark.parametrize("key, value", [("split", "test"), ("env", "my.Env"), ("strict_exit", False)])
+def test_evaluations_that_do_not_fit_are_not_composed(tmp_path: Path, key: str, value: object) -> None:
+    same = {"env": "rlef_plugin.CodeContestsEnv", "strict_exit": True}
+    write_evaluation(tmp_path / "a", [rollout("p", 0, "a", False, False)], **same)
+    repairs = [rollout("p--0", n, "x", True, True) for n in range(2)]
+    write_evaluation(tmp_path / "b", repairs, **{**same, key: value})
+    with pytest.raises(UsageError, match=f"a has {key}=.* and .*b has {value!r}: evaluate the repair model with"):
+        repair.write_composed(tmp_path / "a", tmp_path / "b", tmp_path / "both")
+    write_evaluation(tmp_path / "c", repairs, **same)
+    repair.write_composed(tmp_path / "a", tmp_path / "c", tmp_path / "both")
 
 
 def test_what_fails_midway_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def compose(first: Iterable[Rollout], repairs: Iterable[Rollout], left_out: Coll
     Cases that were `left_out` have no repairs, and keep what their first program got.
 
     Raises:
-        UsageError: a case was not played by the repair model, or not often enough.
+        UsageError: a case was not played by the repair model, or not often enough, or is of another program.
     """
     played = by_problem(repairs)
     for rollout in first:
@@ -173,6 +173,11 @@ def compose(first: Iterable[Rollout], repairs: Iterable[Rollout], left_out: Coll
                 raise UsageError(
                     f"the repair model played {len(there)} of {REPAIRS} rollouts of {case!r}: evaluate it on all "
                     f"cases with --rollouts {REPAIRS} first, or name with --cases the folder that left it out"
+                )
+            if not all(_holds(one.messages[0].text, rollout.turns[0].code) for one in there[:REPAIRS]):
+                raise UsageError(
+                    f"the repairs of {case!r} are of another program than this evaluation's: make cases of it with "
+                    "`rlef repair cases`, and evaluate the repair model on those"
                 )
             attempts += [one.limited_to(1) for one in there[:REPAIRS]]
         shown = next((n for n, one in enumerate(attempts) if one.public_passed), len(attempts) - 1) + 1
@@ -216,9 +221,16 @@ def write_composed(first: Path, repairs: Path, out: Path, cases: Path | None = N
     `cases` is the folder of `write_cases`, needed where it left cases out.
 
     Raises:
-        UsageError: a repair is missing, `out` is there already, or it is not known what single responses solve.
+        UsageError: a repair is missing, the two do not fit, `out` is there already, or it is not known what single
+            responses solve.
     """
     settings, repairing = settings_file.read(first), settings_file.read(repairs)
+    for key in ("split", "env", "strict_exit"):
+        if key in settings and key in repairing and settings[key] != repairing[key]:
+            raise UsageError(
+                f"{first} has {key}={settings[key]!r} and {repairs} has {repairing[key]!r}: evaluate the repair model "
+                "with the same"
+            )
     for folder, one in ((first, settings), (repairs, repairing)):
         if one["episode"]["turn_limit"] > 1 and not stops_early(one):
             raise UsageError(f"{folder} does not stop early, so its first responses are not known: use --turn-limit 1")
@@ -301,6 +313,11 @@ def _made_whole(out: Path) -> Iterator[Path]:
         os.replace(unfinished, out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _holds(message: str, code: str) -> bool:
+    """Whether a case's first message asks to repair this very program, whatever fence it stands in."""
+    return f"python\n{code.strip()}\n`" in message
 
 
 def _block(code: str) -> str:
