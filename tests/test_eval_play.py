@@ -1,6 +1,7 @@
 """Playing what is missing, and what each response is sampled with."""
 
 import asyncio
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.play import draws, missing, play_all
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, Turn
 from rlef_plugin.evaluation.score import incomplete
-from rlef_plugin.evaluation.settings import EvalSettings, sampling
+from rlef_plugin.evaluation.settings import EvalSettings, read, sampling
 from rlef_plugin.judge import JudgeConfig
 
 SETTINGS = EvalSettings(model="m", config=RlefConfig())
@@ -108,6 +109,23 @@ def test_a_resume_compares_the_judge_and_the_contents_of_files(tmp_path: Path) -
     before = worded.identity()
     (prompts / "first_message.txt").write_text("$description")
     assert worded.identity() != before
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        (JudgeConfig(unsafe_no_jail=True), "unsafe_no_jail=False, not True"),
+        (JudgeConfig(isolation="program"), "isolation='test', not 'program'"),
+    ],
+)
+def test_a_resume_compares_the_jail_where_it_is_known(tmp_path: Path, other: JudgeConfig, said: str) -> None:
+    SETTINGS.write(tmp_path, {}, 3)
+    changed = replace(SETTINGS, config=RlefConfig(judge=other))
+    with pytest.raises(UsageError, match=said):
+        changed.check(tmp_path, {})
+    older = {key: value for key, value in read(tmp_path).items() if key not in ("unsafe_no_jail", "isolation")}
+    (tmp_path / "eval.json").write_text(json.dumps(older))
+    changed.check(tmp_path, {})
 
 
 def test_an_evaluation_says_that_it_is_incomplete() -> None:

@@ -42,7 +42,7 @@ def test_two_models_end_to_end(store: Path, tmp_path: Path) -> None:
     both = report.load(tmp_path / "both")
     assert scores(both)["1@3", 3] == 1.0
     assert [rate.mean for rate in both.behaviour.solved_by_turn] == [0, 0, 1]
-    assert both.settings["model"] == "echo, repaired by mender"
+    assert (both.settings["model"], both.settings["repaired_by"]) == ("echo, repaired by mender", "mender")
 
 
 def test_a_case_holds_program_and_feedback_and_no_private_test(store: Path, tmp_path: Path) -> None:

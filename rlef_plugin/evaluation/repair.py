@@ -237,6 +237,7 @@ def write_composed(first: Path, repairs: Path, out: Path, cases: Path | None = N
     turns = 1 + REPAIRS
     changed = {
         "model": f"{settings['model']}, repaired by {repairing['model']}",
+        "repaired_by": repairing["model"],
         "episode": {**settings["episode"], "turn_limit": turns},
     }
     listed = cases and cases / LEFT_OUT

@@ -1,9 +1,9 @@
 """What one evaluation is: written to eval.json beside its rollouts, and compared with it when it goes on.
 
 Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model, problems (by a
-digest of the store), episode (with the contents of its files), strictness of the judge and sampling. What only decides
-how much or how fast (rollouts a problem, number of problems, engines, the judge's workers) may change; how much was
-asked for last is kept, to know when an evaluation is complete.
+digest of the store), episode (with the contents of its files), jail and strictness of the judge, and sampling. What
+only decides how much or how fast (rollouts a problem, number of problems, engines, the judge's workers) may change; how
+much was asked for last is kept, to know when an evaluation is complete.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
+LATER = ("unsafe_no_jail", "isolation")  # not in the eval.json of older evaluations, of which they are not known
 FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
 PRESETS: dict[str, dict[str, Any]] = {  # PAPER.md section 6
     "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
@@ -66,7 +67,8 @@ class EvalSettings:
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "config")}
         episode = self.config.episode
         played = {"env": self.config.env, "episode": asdict(episode), "served": bool(self.url)}
-        judged = {"strict_exit": self.config.judge.strict_exit}
+        judge = self.config.judge
+        judged = {key: getattr(judge, key) for key in ("strict_exit", "unsafe_no_jail", "isolation")}
         files = {"prompts_digest": _digest(episode.prompts), "few_shot_digest": _digest(episode.few_shot)}
         return dict(json.loads(json.dumps({**values, **played, **judged, **files})))
 
@@ -79,7 +81,8 @@ class EvalSettings:
         if not (folder / FILE).is_file():
             return
         before, now = read(folder), {**self.identity(), **extra}
-        differs = next((key for key in now if before.get(key) != now[key]), None)
+        compared = [key for key in now if key in before or key not in LATER]
+        differs = next((key for key in compared if before.get(key) != now[key]), None)
         if differs:
             raise UsageError(
                 f"{folder} holds an evaluation with {differs}={before.get(differs)!r}, not {now[differs]!r}: "
