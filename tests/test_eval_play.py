@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -109,6 +110,64 @@ def test_a_resume_compares_the_judge_and_the_contents_of_files(tmp_path: Path) -
     before = worded.identity()
     (prompts / "first_message.txt").write_text("$description")
     assert worded.identity() != before
+
+
+def local_model(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("name, contents", [("config.json", "{ }"), ("model.safetensors", "weight"), ("b.bin", "")])
+def test_a_resume_with_other_weights_in_the_same_folder_is_refused(tmp_path: Path, name: str, contents: str) -> None:
+    chosen = replace(SETTINGS, model=str(local_model(tmp_path / "model")))
+    chosen.write(tmp_path / "out", {}, 3)
+    (tmp_path / "model" / "README.md").write_text("no weights")
+    chosen.check(tmp_path / "out", {})
+    (tmp_path / "model" / name).write_text(contents)
+    with pytest.raises(UsageError, match="model_digest="):
+        chosen.check(tmp_path / "out", {})
+
+
+def test_weights_that_were_written_again_are_others(tmp_path: Path) -> None:
+    chosen = replace(SETTINGS, model=str(local_model(tmp_path / "model")))
+    chosen.write(tmp_path / "out", {}, 3)
+    os.utime(tmp_path / "model" / "model.safetensors", (1, 1))
+    with pytest.raises(UsageError, match="model_digest="):
+        chosen.check(tmp_path / "out", {})
+
+
+def test_a_local_model_is_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`model` here and `model` there are two; a folder's absolute path is one, wherever the evaluation is moved."""
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        local_model(tmp_path / place / "model")
+    monkeypatch.chdir(tmp_path / "here")
+    relative = replace(SETTINGS, model="model")
+    relative.write(tmp_path / "out", {}, 3)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UsageError, match=f"model='{tmp_path}/here/model', not '{tmp_path}/there/model'"):
+        relative.check(tmp_path / "moved", {})
+    replace(SETTINGS, model=str(tmp_path / "here" / "model")).check(tmp_path / "moved", {})
+
+
+def test_hub_and_server_names_stay_as_they_are(tmp_path: Path) -> None:
+    folder = str(local_model(tmp_path / "model"))
+    for chosen in (replace(SETTINGS, model="org/name"), replace(SETTINGS, model=folder, url="http://there/v1")):
+        kept = chosen.identity()
+        assert (kept["model"], kept["model_digest"]) == (chosen.model, "")
+
+
+def test_an_older_evaluation_of_a_local_model_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local_model(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    chosen = replace(SETTINGS, model="model")
+    chosen.write(tmp_path / "out", {}, 3)
+    older = {key: value for key, value in read(tmp_path / "out").items() if key != "model_digest"}
+    (tmp_path / "out" / "eval.json").write_text(json.dumps({**older, "model": "model"}))
+    chosen.check(tmp_path / "out", {})
 
 
 @pytest.mark.parametrize(
