@@ -142,21 +142,27 @@ def test_a_server_with_a_shorter_context_than_max_len_is_refused(store: Path, tm
 
 
 def test_a_response_may_fill_what_is_left_of_the_episode(store: Path, tmp_path: Path) -> None:
-    """The server says that 59 tokens are read and written; with at most 512 of feedback, 32 around it and 16 of a
-    response, 619 leave room for another turn. The tokenizer makes a token of each character and knows the prompt."""
+    """The server says that 59 tokens are read and written; with at most 512 of feedback, 32 around it and 256 of a
+    response, as in training, 859 leave room for another turn, and 858 do not; a response of 100 needs no more than
+    that. The tokenizer makes a token of each character and knows the prompt."""
     folder = tmp_path / "tokenizer"
     characters = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
     characters.pre_tokenizer = Split("", "isolated")
     PreTrainedTokenizerFast(tokenizer_object=characters, unk_token="?").save_pretrained(folder)
     with serving() as (url, asked):
         chosen = settings(store, tmp_path / "a", url, "echo", "rlef.turn_limit=2", rollouts=1)
-        run.evaluate(replace(chosen, max_len=619, problems=1), tmp_path / "a", QUIET)
+        run.evaluate(replace(chosen, max_len=859, problems=1), tmp_path / "a", QUIET)
         first, second = asked
-        assert first["max_tokens"] == 619 - 32  # what cannot be counted is left to the server
-        assert second["max_tokens"] == 619 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+        assert first["max_tokens"] == 859 - 32  # what cannot be counted is left to the server
+        assert second["max_tokens"] == 859 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+        run.evaluate(replace(chosen, max_len=858, problems=1), tmp_path / "less", QUIET)
+        assert len(asked) == 3
+        short = replace(chosen, max_len=59 + 512 + 32 + 100, max_new_tokens=100, problems=1)
+        run.evaluate(short, tmp_path / "short", QUIET)
+        assert len(asked) == 5
         known = replace(settings(store, tmp_path / "b", url, "echo", rollouts=1), tokenizer=str(folder), problems=1)
         run.evaluate(replace(known, max_len=1200), tmp_path / "b", QUIET)
-    assert asked[2]["max_tokens"] == 1200 - 32 - len(asked[2]["messages"][0]["content"])
+    assert asked[5]["max_tokens"] == 1200 - 32 - len(asked[5]["messages"][0]["content"])
 
 
 def test_text_that_cannot_be_written_is_replaced(store: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from rlef_plugin.env import load_environment
 from rlef_plugin.env.base import Step
+from rlef_plugin.env.settings import room_for_response
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.play import draws, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
@@ -32,7 +33,6 @@ from rlef_plugin.problems import ProblemStores
 RETRIES = 40  # the client waits up to 8 s between two: about five minutes
 TIMEOUT_S = 600  # of one response
 TEMPLATE_TOKENS = 32  # around a message
-MIN_RESPONSE_TOKENS = 16  # as in training: a shorter one is not worth asking for
 TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum (model )?length|longer than|too long|max_tokens must be at least",
     re.IGNORECASE,
@@ -72,7 +72,8 @@ class ServerPlayer:
                 text, written, context = "", 0, self.settings.max_len
             seconds.append(time.monotonic() - started)
             tokens.append(written)
-            needed = self.settings.config.episode.feedback_tokens + frame + MIN_RESPONSE_TOKENS
+            response = room_for_response(self.settings.max_new_tokens)
+            needed = self.settings.config.episode.feedback_tokens + frame + response
             steps.append(await env.step(text, last=context + needed > self.settings.max_len))
             texts += [env.prefill + text] if steps[-1].done else [env.prefill + text, steps[-1].observation]
         return rollout_of(problem_id, index, steps, texts, tokens, seconds)
@@ -83,7 +84,7 @@ class ServerPlayer:
         """(response, its tokens, tokens of the whole conversation after it); `room` is in tokens."""
         import openai
 
-        if room < MIN_RESPONSE_TOKENS:
+        if room < 1:
             raise _TooLongError(f"{room} of --max-len {self.settings.max_len} tokens are left")
         messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
         messages += [{"role": "assistant", "content": prefill}] if prefill else []
