@@ -11,7 +11,7 @@ from tiny_tokenizers import family_tokenizer
 from rlef_plugin.env import Dialog, EnvConfig
 from rlef_plugin.env.base import environment_of
 from rlef_plugin.errors import UsageError
-from rlef_plugin.preview import _as_response, preview
+from rlef_plugin.preview import preview
 from rlef_plugin.problems import Problem, ProblemStore, TestCase, build_store
 
 pytestmark = pytest.mark.nsjail
@@ -90,13 +90,6 @@ def test_without_a_tokenizer_the_bare_messages_are_shown(store):
 )
 def test_how_a_program_can_end_the_episode(store, program, ending):
     assert ending in str(preview(store, "square", program=program, config=EnvConfig()))
-
-
-@pytest.mark.parametrize("program", ["x", "````", "a\n```\nb", "", "`" * 9])
-def test_no_program_ends_its_block(program):
-    from rlef_plugin.env.code import _blocks
-
-    assert _blocks(_as_response(program).split("\n")) == [("python", program)]
 
 
 def test_a_problem_names_its_environment():

@@ -11,7 +11,7 @@ from scripted_server import PROBLEMS, rows, secret
 from test_eval_chain import evaluated, scores
 
 from rlef_plugin.commands.repair import cases
-from rlef_plugin.env import CodeContestsEnv
+from rlef_plugin.env import CodeContestsEnv, extract_code
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import repair, report
 from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
@@ -60,6 +60,20 @@ def test_a_case_holds_program_and_feedback_and_no_private_test(store: Path, tmp_
     original = ProblemStore.open(store)["secret-1"]
     assert cases["secret-1--0"].private_tests == original.private_tests
     assert re.search(r"wrong:\n```python\nprint\(5\)\n```", cases["secret-1--0"].description)
+
+
+def test_a_program_with_a_fence_is_whole_in_its_case_and_in_its_answer(tmp_path: Path) -> None:
+    """The text between the quotes would end a block of three backticks."""
+    text = "s = '''\n```\n'''\nprint({})"
+    right = {"language": [3], "solution": [text.format(secret(0))]}
+    build_store([{**rows()[0], "solutions": right}], tmp_path / "store")
+    write_evaluation(tmp_path / "a", [rollout("secret-0", 0, text.format(5), False, False)])
+    written = repair.write_cases(tmp_path / "a", tmp_path / "store", tmp_path / "cases", sft=True)
+    assert written == repair.Written(1, 0, 1)  # judged whole: it prints 5, and the right one prints the secret
+    description = ProblemStore.open(tmp_path / "cases" / "store")["secret-0--0"].description
+    assert f"````python\n{text.format(5)}\n````\n" in description and "your program printed" in description
+    answer = json.loads((tmp_path / "cases" / "sft.jsonl").read_text())["messages"][1]["content"]
+    assert extract_code(answer).code == text.format(secret(0))
 
 
 def test_training_on_problems_kept_for_evaluation_is_refused(store: Path, tmp_path: Path) -> None:

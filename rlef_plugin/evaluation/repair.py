@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from rlef_plugin.env import EnvConfig, Environment, Step, load_environment
+from rlef_plugin.env.code import fenced
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import settings as settings_file
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, by_problem, read
@@ -91,7 +92,7 @@ class Setting:
         env = self.episode_of(judge, turn_limit)
         await env.reset(problem_id)
         env.prefill = ""  # the program is whole
-        return await env.step(_block(code))
+        return await env.step(fenced(code.strip()))
 
     def check(self, problem_id: str) -> None:
         """Raise UsageError if the environment does not show a problem's description, where a case is told."""
@@ -132,7 +133,7 @@ def training_rows(found: Iterable[Case], right: dict[str, str], setting: Setting
     for case in found:
         if case.problem in right:
             asked = writer.first_message(replace(setting.store[case.problem], description=case.description))
-            answer = {"role": "assistant", "content": _block(right[case.problem])}
+            answer = {"role": "assistant", "content": fenced(right[case.problem].strip())}
             yield {"messages": [{"role": "user", "content": asked}, answer], "problem": case.problem, "turns": 1}
 
 
@@ -281,7 +282,7 @@ async def _case(rollout: Rollout, setting: Setting, judge: Judge) -> Case:
     step = await setting.step(judge, rollout.problem, code, turn_limit=2)
     if step.public_passed:
         return Case(rollout.problem, rollout.index, "", left_out=True)
-    values = {"description": setting.store[rollout.problem].description, "program": code.strip()}
+    values = {"description": setting.store[rollout.problem].description, "program": fenced(code.strip())}
     text = string.Template(WORDING.read_text()).substitute(values, feedback=step.observation)
     return Case(rollout.problem, rollout.index, text.strip())
 
@@ -319,10 +320,6 @@ def _made_whole(out: Path) -> Iterator[Path]:
 def _holds(message: str, code: str) -> bool:
     """Whether a case's first message asks to repair this very program, whatever fence it stands in."""
     return f"python\n{code.strip()}\n`" in message
-
-
-def _block(code: str) -> str:
-    return f"```python\n{code.strip()}\n```"
 
 
 def _tests(tests: Sequence[TestCase]) -> dict[str, list[str]]:
