@@ -3,16 +3,20 @@
 import asyncio
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from rlef_plugin import launcher
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import EnvConfig
 from rlef_plugin.errors import UsageError
-from rlef_plugin.evaluation.play import draws, missing, play_all
+from rlef_plugin.evaluation import run
+from rlef_plugin.evaluation.play import draws, engine_seed, missing, play_all
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, Turn
 from rlef_plugin.evaluation.score import incomplete
 from rlef_plugin.evaluation.settings import EvalSettings, read, sampling
@@ -72,6 +76,31 @@ def test_every_response_has_a_seed_of_its_own_and_always_the_same() -> None:
     assert seeds[:3] == [seed for _, seed in islice(draws(SETTINGS, "a", 0), 3)]
     other = replace(SETTINGS, seed=1)
     assert next(draws(other, "a", 0)) != next(draws(SETTINGS, "a", 0))
+
+
+def test_an_engine_never_starts_the_same_stream_twice() -> None:
+    """Also not one of a session's other engines, whose seeds are the numbers that follow."""
+    starts = [engine_seed(0, kept) for kept in range(1000)] + [engine_seed(1, 0)]
+    assert len({start + engine for start in starts for engine in range(8)}) == 8 * len(starts)
+    assert max(starts) + 8 < 2**32 and starts[0] == engine_seed(0, 0)
+
+
+@pytest.mark.host
+def test_engines_are_seeded_by_what_is_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlef_plugin.openrlhf_ext import engines
+
+    seeds: list[int] = []
+    monkeypatch.setattr(engines.vllm_engine, "RolloutRayActor", engines.vllm_engine.RolloutRayActor)
+    monkeypatch.setattr(engines.vllm_engine, "create_vllm_engines", lambda **given: seeds.append(given["seed"]) or [])
+    monkeypatch.setattr(engines.ray, "get", lambda asked: [])
+    monkeypatch.setattr(launcher, "ray_running", lambda config: nullcontext())
+    monkeypatch.setattr(run, "play_all", lambda keys, player, ended: asyncio.sleep(0))
+    folder = RolloutFolder(tmp_path)
+    for index in range(2):
+        run._play(SETTINGS, [("a", index)], folder, Console(quiet=True))
+        folder.append(Rollout("a", index, True, (TURN,), ()))
+    folder.close()
+    assert seeds == [engine_seed(0, 0), engine_seed(0, 1)]
 
 
 def test_temperatures_are_drawn_uniformly_between_two() -> None:

@@ -81,7 +81,7 @@ def _play(settings: EvalSettings, keys: list[Key], folder: RolloutFolder, consol
             solved, ended = solved + rollout.solved, ended + 1
             progress.update(task, advance=1, description=f"solved {100 * solved / ended:.1f}%")
 
-        running, opened = _place(settings)
+        running, opened = _place(settings, len(folder.kept))
         with running:
             asyncio.run(_with_player(opened, keys, keep))
 
@@ -96,8 +96,10 @@ async def _with_player(
         await player.close()
 
 
-def _place(settings: EvalSettings) -> tuple[AbstractContextManager[Any], Callable[[], Awaitable[Player]]]:
-    """Where episodes are played: what must run around it, and how a player is made there."""
+def _place(
+    settings: EvalSettings, rollouts: int
+) -> tuple[AbstractContextManager[Any], Callable[[], Awaitable[Player]]]:
+    """Where episodes are played: what must run around it, and how a player is made there; `rollouts` are kept."""
     if settings.url:
         from rlef_plugin.evaluation.server import open_player
 
@@ -107,7 +109,7 @@ def _place(settings: EvalSettings) -> tuple[AbstractContextManager[Any], Callabl
     async def open_engines() -> Player:
         from rlef_plugin.openrlhf_ext.engines import EnginePlayer
 
-        return EnginePlayer(settings)
+        return EnginePlayer(settings, rollouts)
 
     return launcher.ray_running(settings.config), open_engines
 
