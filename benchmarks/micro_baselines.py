@@ -103,7 +103,7 @@ class Baselines:
         cases, both = self.folder / "cases", self.folder / "both"
         self.run(cases, "repair", "cases", first, "--store", self.store, "-o", cases)
         repairs = self.evaluate("repairs", repairer, "--split", "test", "--rollouts", 2, *once, store=cases / "store")
-        self.run(both, "repair", "compose", first, repairs, "-o", both)
+        self.run(both, "repair", "compose", first, repairs, "--cases", cases, "-o", both)
         return {"repair model": both}
 
     def all(self) -> dict[str, Path]:

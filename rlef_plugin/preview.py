@@ -7,13 +7,13 @@ is the feedback, or the end of the episode if all public tests pass.
 
 import asyncio
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlef_plugin.env import Dialog, EnvConfig, Environment, Step, load_environment
 from rlef_plugin.env.base import environment_of
+from rlef_plugin.env.code import fenced
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge import JudgeConfig, SandboxError, open_judge
 from rlef_plugin.problems import ProblemStore
@@ -77,7 +77,7 @@ async def _play(
         if program is None:
             return Preview(name, first, tokens)
         prefill, episode.prefill = episode.prefill, ""  # the program is a whole one
-        step = await episode.step(_as_response(program))
+        step = await episode.step(fenced(program))
     finally:
         if judge is not None:
             await judge.close()
@@ -95,12 +95,6 @@ def _ending(step: Step) -> str:
 
 def _prefilled(episode: Environment) -> str:
     return f"\n--- the response opens with\n{episode.prefill}" if episode.prefill else ""
-
-
-def _as_response(program: str) -> str:
-    """A block that no text in the program can end."""
-    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", program))])
-    return f"{fence}python\n{program}\n{fence}"
 
 
 def _tokens(count: int | None) -> str:

@@ -90,15 +90,20 @@ class Models:
 
 @contextmanager
 def serving(
-    fail: Callable[[int], int] = lambda request: 0, said: str = "not now"
+    fail: Callable[[int], int] = lambda request: 0, said: str = "not now", context: int = 0
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(URL, the requests so far). `fail(number of the request)` gives an HTTP error status, or 0 for an answer."""
+    """(URL, the requests so far). `fail(number of the request)` gives an HTTP error status, or 0 for an answer.
+
+    With a `context` the server says so and refuses as vLLM does what goes beyond it; to it the first message has 50
+    tokens, and a longer conversation 300.
+    """
     models, requests, lock = Models(), [], threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             names = ("reader", "echo", "coin", "mute", "hush", "torn", "mender")
-            self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+            told = {"object": "model", **({"max_model_len": context} if context else {})}
+            self.reply(200, {"object": "list", "data": [{"id": name, **told} for name in names]})
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -107,6 +112,13 @@ def serving(
                 status = fail(len(requests))
             if status:
                 return self.reply(status, {"error": {"message": said}}, {"retry-after-ms": "1"})
+            prompt, wanted = 50 if len(asked["messages"]) == 1 else 300, asked.get("max_tokens", 0)
+            if context and prompt + wanted > context:
+                message = (
+                    f"'max_tokens' or 'max_completion_tokens' is too large: {wanted}. This model's maximum context "
+                    f"length is {context} tokens and your request has {prompt} input tokens"
+                )
+                return self.reply(400, {"error": {"message": message}})
             text = getattr(models, asked["model"])(asked["messages"])
             usage = {"prompt_tokens": 50, "completion_tokens": 9, "total_tokens": 59}
             message = {"role": "assistant", "content": text}

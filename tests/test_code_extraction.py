@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlef_plugin.env.code import MAX_CODE_CHARS, Extraction, check_syntax, extract_code
+from rlef_plugin.env.code import MAX_CODE_CHARS, Extraction, _blocks, check_syntax, extract_code, fenced
 
 NO_BLOCK = "Your reply contains no block in triple backticks marked python."
 
@@ -211,3 +211,8 @@ def test_any_text_at_all(text):
 @given(st.text("abc =1\n\t(:'", max_size=40).filter(lambda code: check_syntax(code).code is not None))
 def test_a_valid_program_comes_back_unchanged(code):
     assert code_of(f"Text\n```python\n{code}\n```\nmore") == code
+
+
+@pytest.mark.parametrize("program", ["x", "````", "a\n```\nb", "'\n```python\n'", "", "`" * 9])
+def test_no_program_ends_its_block(program):
+    assert _blocks(fenced(program).split("\n")) == [("python", program)]

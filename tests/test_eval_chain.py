@@ -116,29 +116,53 @@ def test_a_conversation_that_is_too_long_for_the_server_ends_its_episode(store: 
         run.evaluate(replace(chosen, in_flight=PROBLEMS), tmp_path, QUIET)
     found = read(tmp_path / "rollouts")
     assert [[turn.verdict for turn in one.turns] for one in found] == [["wrong_output", "invalid_code"]] * PROBLEMS
-    assert len(asked) == 2 * PROBLEMS
+    assert len(asked) == 3 * PROBLEMS  # the second response is asked for again without a limit
     with serving(lambda number: 400, said=too_long) as (url, _):
         with pytest.raises(UsageError, match="the first message of problem 'secret-0' leaves no room for a response"):
             chosen = replace(settings(store, tmp_path / "b", url, "echo"), in_flight=1)
             run.evaluate(chosen, tmp_path / "b", QUIET)
 
 
+def test_a_response_has_what_is_left_of_the_servers_context(store: Path, tmp_path: Path) -> None:
+    """Of 700 tokens the first message takes 50 and we ask for 700 - 32; the conversation takes 300, and after 59
+    tokens, 32 and at most 200 of feedback we ask for more than 400: both are too many, neither response is lost."""
+    with serving(context=700) as (url, asked):
+        chosen = settings(store, tmp_path, url, "reader", "rlef.feedback_tokens=200", rollouts=1)
+        run.evaluate(replace(chosen, max_len=700, in_flight=1), tmp_path, QUIET)
+    assert scores(report.load(tmp_path))["1@3", 3] == 1.0
+    assert [one.get("max_tokens", 0) > 0 for one in asked] == [True, False, True, False] * PROBLEMS
+    assert asked[0] == {**asked[1], "max_tokens": 668}
+
+
+def test_a_server_with_a_shorter_context_than_max_len_is_refused(store: Path, tmp_path: Path) -> None:
+    with serving(context=700) as (url, _):
+        with pytest.raises(UsageError, match="a context of 700 tokens and --max-len is 4096.*set --max-len 700"):
+            run.evaluate(settings(store, tmp_path, url, "echo"), tmp_path, QUIET)
+    assert not (tmp_path / "eval.json").exists()
+
+
 def test_a_response_may_fill_what_is_left_of_the_episode(store: Path, tmp_path: Path) -> None:
-    """The server says that 59 tokens are read and written; with at most 512 of feedback, 32 around it and 16 of a
-    response, 619 leave room for another turn. The tokenizer makes a token of each character and knows the prompt."""
+    """The server says that 59 tokens are read and written; with at most 512 of feedback, 32 around it and 256 of a
+    response, as in training, 859 leave room for another turn, and 858 do not; a response of 100 needs no more than
+    that. The tokenizer makes a token of each character and knows the prompt."""
     folder = tmp_path / "tokenizer"
     characters = Tokenizer(WordLevel({"?": 0}, unk_token="?"))
     characters.pre_tokenizer = Split("", "isolated")
     PreTrainedTokenizerFast(tokenizer_object=characters, unk_token="?").save_pretrained(folder)
     with serving() as (url, asked):
         chosen = settings(store, tmp_path / "a", url, "echo", "rlef.turn_limit=2", rollouts=1)
-        run.evaluate(replace(chosen, max_len=619, problems=1), tmp_path / "a", QUIET)
+        run.evaluate(replace(chosen, max_len=859, problems=1), tmp_path / "a", QUIET)
         first, second = asked
-        assert first["max_tokens"] == 619 - 32  # what cannot be counted is left to the server
-        assert second["max_tokens"] == 619 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+        assert first["max_tokens"] == 859 - 32  # what cannot be counted is left to the server
+        assert second["max_tokens"] == 859 - 59 - 32 - math.ceil(len(second["messages"][2]["content"]) / 3)
+        run.evaluate(replace(chosen, max_len=858, problems=1), tmp_path / "less", QUIET)
+        assert len(asked) == 3
+        short = replace(chosen, max_len=59 + 512 + 32 + 100, max_new_tokens=100, problems=1)
+        run.evaluate(short, tmp_path / "short", QUIET)
+        assert len(asked) == 5
         known = replace(settings(store, tmp_path / "b", url, "echo", rollouts=1), tokenizer=str(folder), problems=1)
         run.evaluate(replace(known, max_len=1200), tmp_path / "b", QUIET)
-    assert asked[2]["max_tokens"] == 1200 - 32 - len(asked[2]["messages"][0]["content"])
+    assert asked[5]["max_tokens"] == 1200 - 32 - len(asked[5]["messages"][0]["content"])
 
 
 def test_text_that_cannot_be_written_is_replaced(store: Path, tmp_path: Path) -> None:

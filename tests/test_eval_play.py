@@ -1,19 +1,25 @@
 """Playing what is missing, and what each response is sampled with."""
 
 import asyncio
+import json
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from rlef_plugin import launcher
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import EnvConfig
 from rlef_plugin.errors import UsageError
-from rlef_plugin.evaluation.play import draws, missing, play_all
+from rlef_plugin.evaluation import run
+from rlef_plugin.evaluation.play import draws, engine_seed, missing, play_all
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, Turn
 from rlef_plugin.evaluation.score import incomplete
-from rlef_plugin.evaluation.settings import EvalSettings, sampling
+from rlef_plugin.evaluation.settings import EvalSettings, read, sampling
 from rlef_plugin.judge import JudgeConfig
 
 SETTINGS = EvalSettings(model="m", config=RlefConfig())
@@ -72,6 +78,31 @@ def test_every_response_has_a_seed_of_its_own_and_always_the_same() -> None:
     assert next(draws(other, "a", 0)) != next(draws(SETTINGS, "a", 0))
 
 
+def test_an_engine_never_starts_the_same_stream_twice() -> None:
+    """Also not one of a session's other engines, whose seeds are the numbers that follow."""
+    starts = [engine_seed(0, kept) for kept in range(1000)] + [engine_seed(1, 0)]
+    assert len({start + engine for start in starts for engine in range(8)}) == 8 * len(starts)
+    assert max(starts) + 8 < 2**32 and starts[0] == engine_seed(0, 0)
+
+
+@pytest.mark.host
+def test_engines_are_seeded_by_what_is_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlef_plugin.openrlhf_ext import engines
+
+    seeds: list[int] = []
+    monkeypatch.setattr(engines.vllm_engine, "RolloutRayActor", engines.vllm_engine.RolloutRayActor)
+    monkeypatch.setattr(engines.vllm_engine, "create_vllm_engines", lambda **given: seeds.append(given["seed"]) or [])
+    monkeypatch.setattr(engines.ray, "get", lambda asked: [])
+    monkeypatch.setattr(launcher, "ray_running", lambda config: nullcontext())
+    monkeypatch.setattr(run, "play_all", lambda keys, player, ended: asyncio.sleep(0))
+    folder = RolloutFolder(tmp_path)
+    for index in range(2):
+        run._play(SETTINGS, [("a", index)], folder, Console(quiet=True))
+        folder.append(Rollout("a", index, True, (TURN,), ()))
+    folder.close()
+    assert seeds == [engine_seed(0, 0), engine_seed(0, 1)]
+
+
 def test_temperatures_are_drawn_uniformly_between_two() -> None:
     mining = replace(SETTINGS, temperature=0.1, temperature_to=1.0)
     drawn = [next(draws(mining, "a", index))[0] for index in range(4000)]
@@ -108,6 +139,81 @@ def test_a_resume_compares_the_judge_and_the_contents_of_files(tmp_path: Path) -
     before = worded.identity()
     (prompts / "first_message.txt").write_text("$description")
     assert worded.identity() != before
+
+
+def local_model(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("name, contents", [("config.json", "{ }"), ("model.safetensors", "weight"), ("b.bin", "")])
+def test_a_resume_with_other_weights_in_the_same_folder_is_refused(tmp_path: Path, name: str, contents: str) -> None:
+    chosen = replace(SETTINGS, model=str(local_model(tmp_path / "model")))
+    chosen.write(tmp_path / "out", {}, 3)
+    (tmp_path / "model" / "README.md").write_text("no weights")
+    chosen.check(tmp_path / "out", {})
+    (tmp_path / "model" / name).write_text(contents)
+    with pytest.raises(UsageError, match="model_digest="):
+        chosen.check(tmp_path / "out", {})
+
+
+def test_weights_that_were_written_again_are_others(tmp_path: Path) -> None:
+    chosen = replace(SETTINGS, model=str(local_model(tmp_path / "model")))
+    chosen.write(tmp_path / "out", {}, 3)
+    os.utime(tmp_path / "model" / "model.safetensors", (1, 1))
+    with pytest.raises(UsageError, match="model_digest="):
+        chosen.check(tmp_path / "out", {})
+
+
+def test_a_local_model_is_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`model` here and `model` there are two; a folder's absolute path is one, wherever the evaluation is moved."""
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        local_model(tmp_path / place / "model")
+    monkeypatch.chdir(tmp_path / "here")
+    relative = replace(SETTINGS, model="model")
+    relative.write(tmp_path / "out", {}, 3)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UsageError, match=f"model='{tmp_path}/here/model', not '{tmp_path}/there/model'"):
+        relative.check(tmp_path / "moved", {})
+    replace(SETTINGS, model=str(tmp_path / "here" / "model")).check(tmp_path / "moved", {})
+
+
+def test_hub_and_server_names_stay_as_they_are(tmp_path: Path) -> None:
+    folder = str(local_model(tmp_path / "model"))
+    for chosen in (replace(SETTINGS, model="org/name"), replace(SETTINGS, model=folder, url="http://there/v1")):
+        kept = chosen.identity()
+        assert (kept["model"], kept["model_digest"]) == (chosen.model, "")
+
+
+def test_an_older_evaluation_of_a_local_model_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local_model(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    chosen = replace(SETTINGS, model="model")
+    chosen.write(tmp_path / "out", {}, 3)
+    older = {key: value for key, value in read(tmp_path / "out").items() if key != "model_digest"}
+    (tmp_path / "out" / "eval.json").write_text(json.dumps({**older, "model": "model"}))
+    chosen.check(tmp_path / "out", {})
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        (JudgeConfig(unsafe_no_jail=True), "unsafe_no_jail=False, not True"),
+        (JudgeConfig(isolation="program"), "isolation='test', not 'program'"),
+    ],
+)
+def test_a_resume_compares_the_jail_where_it_is_known(tmp_path: Path, other: JudgeConfig, said: str) -> None:
+    SETTINGS.write(tmp_path, {}, 3)
+    changed = replace(SETTINGS, config=RlefConfig(judge=other))
+    with pytest.raises(UsageError, match=said):
+        changed.check(tmp_path, {})
+    older = {key: value for key, value in read(tmp_path).items() if key not in ("unsafe_no_jail", "isolation")}
+    (tmp_path / "eval.json").write_text(json.dumps(older))
+    changed.check(tmp_path, {})
 
 
 def test_an_evaluation_says_that_it_is_incomplete() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from rlef_plugin import cli
 from rlef_plugin.judge import SandboxError, pool
+from rlef_plugin.judging import command
 from rlef_plugin.judging.differ import cut, cut_lines, diff
 from rlef_plugin.problems import build_store, read_rows
 
@@ -136,6 +137,11 @@ def test_many_tests_are_told_in_runs(rlef: Any, tmp_path: Path) -> None:
         f"{TABLE}public 1  accepted  N  N\nprivate 1 to 41  accepted  <= N  <= N\n"
         "private 42 to 43  wrong output  <= N  <= N\nprivate 44 to 60  accepted  <= N  <= N\n"
     )
+
+
+def test_json_is_not_decorated(capsys: pytest.CaptureFixture[str]) -> None:
+    command.print_json({"stdout": ":b: [bold]x[/bold]", "é": 1.0})
+    assert capsys.readouterr().out == '{"stdout": ":b: [bold]x[/bold]", "\\u00e9": 1.0}\n'
 
 
 def test_json_has_every_test(rlef: Any, store: str) -> None:

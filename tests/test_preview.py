@@ -11,7 +11,7 @@ from tiny_tokenizers import family_tokenizer
 from rlef_plugin.env import Dialog, EnvConfig
 from rlef_plugin.env.base import environment_of
 from rlef_plugin.errors import UsageError
-from rlef_plugin.preview import _as_response, preview
+from rlef_plugin.preview import preview
 from rlef_plugin.problems import Problem, ProblemStore, TestCase, build_store
 
 pytestmark = pytest.mark.nsjail
@@ -96,13 +96,6 @@ def test_how_a_program_can_end_the_episode(store, program, ending):
 def test_a_last_turn_that_fails_a_public_test_is_not_said_to_pass_them(store, program, verdict):
     shown = str(preview(store, "square", program=program, config=EnvConfig(turn_limit=1)))
     assert f"--- the program fails the public tests: {verdict}: the episode ends" in shown
-
-
-@pytest.mark.parametrize("program", ["x", "````", "a\n```\nb", "", "`" * 9])
-def test_no_program_ends_its_block(program):
-    from rlef_plugin.env.code import _blocks
-
-    assert _blocks(_as_response(program).split("\n")) == [("python", program)]
 
 
 def test_a_problem_names_its_environment():

@@ -17,6 +17,7 @@ from rich.console import Console
 from rlef_plugin.commands.evaluation import analyze
 from rlef_plugin.evaluation import page, report
 from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
+from rlef_plugin.evaluation.settings import EvalSettings, config_of, sampling
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 EPISODE = {"turn_limit": 3, "early_stop": True, "feedback": "public"}
@@ -102,10 +103,27 @@ def test_says_where_the_protocol_is_not_the_papers(written: Path) -> None:
         ({"episode": {**EPISODE, "early_stop": False}}, "early_stop is False, not True"),
         ({"episode": {**EPISODE, "few_shot": "sft.jsonl"}}, "few_shot is sft.jsonl, not unset"),
         ({"episode": {**EPISODE, "reward": "fraction"}}, "reward is fraction, not binary"),
+        ({"episode": {**EPISODE, "prompts": "/words"}}, "prompts is /words, not unset"),
+        ({"episode": {**EPISODE, "time_limit_s": 300.0}}, "time_limit_s is 300.0, not 10.0"),
+        ({"episode": {**EPISODE, "memory_limit_mb": 16000}}, "memory_limit_mb is 16000, not 1024"),
+        ({"episode": {**EPISODE, "feedback_tokens": 60}}, "feedback_tokens is 60, not 512 or more"),
+        ({"max_len": 256}, "max_len is 256, not 8192 or more"),
+        ({"max_new_tokens": 8}, "max_new_tokens is 8, not 2048 or more"),
+        ({"unsafe_no_jail": True}, "unsafe_no_jail is True, not False"),
+        ({"repaired_by": "b"}, "two models were composed, not one evaluated"),
     ],
 )
 def test_every_part_of_the_protocol_is_compared(change: dict[str, Any], said: str) -> None:
     assert page.differences({**SETTINGS, **change}, 117, 200) == [said]
+
+
+def test_the_defaults_of_an_evaluation_are_the_protocol() -> None:
+    """What the page compares has the names under which eval.json keeps it."""
+    config = config_of("rlef_plugin.CodeContestsEnv", Path("store"), Path("out"), [])
+    kept = EvalSettings(model="m", config=config, **sampling("10@100", {})).identity()
+    compared = page._paper()["protocol"]
+    assert {*compared["exactly"], *compared["at_least"]} <= {*kept, *kept["episode"]}
+    assert page.differences(kept, 117, 200) == []
 
 
 def test_the_protocol_is_followed_for_the_row_of_its_temperature(tmp_path: Path) -> None:

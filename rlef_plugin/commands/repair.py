@@ -26,10 +26,12 @@ def cases(
 
     if sft and not any_split:
         mine.check_trainable(str(run), settings.read(run))
-    found, paired = repair.write_cases(run, store, out, per_problem, sft=sft)
-    typer.echo(f"{found} failing programs in {out / 'store'}")
+    written = repair.write_cases(run, store, out, per_problem, sft=sft)
+    typer.echo(f"{written.cases} failing programs in {out / 'store'}")
+    if written.left_out:
+        typer.echo(f"{written.left_out} others left out: judged again, they pass the public tests")
     if sft:
-        typer.echo(f"{paired} of them with a right one in {out / 'sft.jsonl'}")
+        typer.echo(f"{written.rows} of the {written.cases} with a right one in {out / 'sft.jsonl'}")
 
 
 @app.command()
@@ -37,11 +39,12 @@ def compose(
     first: Annotated[Path, typer.Argument(help="The first model's evaluation.")],
     repairs: Annotated[Path, typer.Argument(help="The repair model's, on the store that `rlef repair cases` made.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the two-model evaluation.")],
+    cases: Annotated[Path | None, typer.Option(help="What `rlef repair cases` made, if it left programs out.")] = None,
 ) -> None:
     """Make one evaluation of both models: up to two repairs, until the public tests pass."""
     from rich.console import Console
 
     from rlef_plugin.evaluation import repair, run
 
-    repair.write_composed(first, repairs, out)
+    repair.write_composed(first, repairs, out, cases)
     run.show(out, Console())

@@ -1,4 +1,4 @@
-"""The program in a response: which fenced block counts, and whether it is Python at all.
+"""The program in a response: which fenced block counts, and whether it is Python at all; and the block of a program.
 
 The last block marked python (py, python3, py3; any case) counts; if there is none, the last block without a language;
 else the response holds no code. Blocks are found as CommonMark does, with three additions for what models write: a new
@@ -47,6 +47,12 @@ def extract_code(response: str) -> Extraction:
     if not chosen:
         return Extraction(None, "Your reply contains no block in triple backticks marked python.")
     return check_syntax(_at_margin(chosen[-1]))
+
+
+def fenced(program: str) -> str:
+    """A python block that no text in the program can end."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", program))])
+    return f"{fence}python\n{program}\n{fence}"
 
 
 def check_syntax(code: str) -> Extraction:

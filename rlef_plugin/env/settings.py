@@ -1,6 +1,7 @@
 """What of an episode can be chosen: the fields are keys of a recipe's `rlef:` block (docs/method.md has the table).
 
-Checked here: each value by itself. Which values fit together in a training run is the launcher's to say.
+Checked here: each value by itself. Which values fit together in a training run is the launcher's to say. Beside them
+stands what no one chooses: the room that another turn must have, the same in training and in every kind of evaluation.
 """
 
 import math
@@ -9,6 +10,7 @@ from typing import Literal, get_args
 
 from rlef_plugin.errors import UsageError
 
+ROOM_TOKENS = 256  # for another response; in much less there is no program, and the turn would cost the episode
 Feedback = Literal["public", "none", "random", "private", "verdict_only"]
 Reward = Literal["binary", "fraction"]
 
@@ -45,6 +47,11 @@ class EnvConfig:
     def stops_early(self) -> bool:
         """Without feedback a response is never told from another, so the episode has its full number of turns."""
         return self.early_stop and self.feedback != "none"
+
+
+def room_for_response(max_new_tokens: int | None) -> int:
+    """Tokens that must be left for a response, so that its turn is begun; None: a response may have any number."""
+    return min(max_new_tokens or ROOM_TOKENS, ROOM_TOKENS)
 
 
 def _names(kind: object) -> str:

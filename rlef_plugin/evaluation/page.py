@@ -84,16 +84,19 @@ def _known(what: str, by_turn: Sequence[Rate], first: int) -> Iterator[tuple[str
 def differences(settings: Mapping[str, Any], problems: int, rollouts: int) -> list[str]:
     """What keeps an evaluation from being compared with the paper's tables; empty if nothing does.
 
-    `rollouts` is the smallest number a problem has.
+    `rollouts` is the smallest number a problem has. What an older evaluation did not keep is taken to be as it should.
     """
     protocol = _paper()["protocol"]
     temperature, split = settings["temperature"], settings["split"]
     wanted = protocol["problems"].get(split)
     temperatures = list(protocol["temperature"].values())
-    found = [("env", settings.get("env", protocol["env"]), protocol["env"])]
-    found += [(key, settings["episode"].get(key, value), value) for key, value in protocol["episode"].items()]
-    found += [(key, settings.get(key, value), value) for key, value in protocol["sampling"].items()]
+    kept = {**settings, **settings["episode"]}
+    found = [(key, kept.get(key, value), value) for key, value in protocol["exactly"].items()]
     unlike = [f"{key} is {_shown(value)}, not {_shown(theirs)}" for key, value, theirs in found if value != theirs]
+    least = [(key, kept.get(key, value), value) for key, value in protocol["at_least"].items()]
+    unlike += [f"{key} is {value}, not {theirs} or more" for key, value, theirs in least if value < theirs]
+    if "repaired_by" in settings:
+        unlike.append("two models were composed, not one evaluated")
     if temperature not in temperatures:
         unlike.append(f"temperature is {temperature}, not {' or '.join(map(str, temperatures))}")
     if problems != wanted:

@@ -91,6 +91,16 @@ def draws(settings: EvalSettings, problem: str, index: int) -> Iterator[tuple[fl
         yield settings.temperature + (warmer - settings.temperature) * source.random(), seed
 
 
+def engine_seed(seed: int, kept: int) -> int:
+    """Where an engine's own random stream starts when `kept` rollouts are in the folder.
+
+    A session that kept a rollout is never followed by one with its stream, which would play the same rollouts under
+    other numbers. Engines of one session take this and the numbers after it.
+    """
+    digest = hashlib.sha256(f"engine\n{seed}\n{kept}".encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1  # numpy takes 32 bits, with the engine's number added
+
+
 def _first(errors: BaseExceptionGroup) -> BaseException:
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,6 +1,7 @@
 """The repair model, a baseline of the paper: one model writes a program, another repairs it (PAPER.md section 8).
 
     single-turn evaluation of model A ─► cases: its programs that fail a public test, with their feedback
+        ├─► left_out.json  those that pass when they are judged again: they have no feedback to repair by
         ├─► sft.jsonl   each case beside a program that is verified to be right: SFT for model B (training split)
         └─► a store of repair problems, `<problem>--<rollout>`: `rlef eval --turn-limit 1 --rollouts 2` of model B
     compose(A, B): A's rollout, then up to two independent repairs, until the public tests pass
@@ -19,17 +20,18 @@ import json
 import os
 import shutil
 import string
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlef_plugin.env import EnvConfig, Environment, Step, load_environment
+from rlef_plugin.env.code import fenced
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import settings as settings_file
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, by_problem, read
-from rlef_plugin.evaluation.run import ROLLOUTS
+from rlef_plugin.evaluation.run import ROLLOUTS, problems_digest
 from rlef_plugin.evaluation.score import stops_early
 from rlef_plugin.judge import Judge, JudgeConfig, open_judge
 from rlef_plugin.problems import ProblemStore, build_store
@@ -38,6 +40,7 @@ from rlef_plugin.problems.records import TestCase
 REPAIRS = 2
 AT_ONCE = 8  # programs whose tests are in memory
 PROBE = "xDESCRIPTIONxMARKx"  # is nowhere else in a first message
+LEFT_OUT = "left_out.json"  # ids of cases
 MARK = "--"  # between a problem's id and the rollout whose program is to be repaired; a store allows it in an id
 WORDING = Path(__file__).with_name("repair.txt")
 
@@ -49,10 +52,20 @@ class Case:
     problem: str
     index: int  # of the rollout
     description: str
+    left_out: bool = False  # judged again it passes, so nothing is known of its error
 
     @property
     def id(self) -> str:
-        return f"{self.problem}{MARK}{self.index}"
+        return case_id(self.problem, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many of each `write_cases` wrote."""
+
+    cases: int
+    left_out: int
+    rows: int  # of sft.jsonl
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class Setting:
         env = self.episode_of(judge, turn_limit)
         await env.reset(problem_id)
         env.prefill = ""  # the program is whole
-        return await env.step(_block(code))
+        return await env.step(fenced(code.strip()))
 
     def check(self, problem_id: str) -> None:
         """Raise UsageError if the environment does not show a problem's description, where a case is told."""
@@ -92,7 +105,10 @@ class Setting:
 
 
 async def cases(rollouts: Iterable[Rollout], setting: Setting, judge: Judge, per_problem: int = 0) -> list[Case]:
-    """The failing first programs, at most `per_problem` of each problem (0 = all), with the feedback they get."""
+    """The failing first programs, at most `per_problem` of each problem (0 = all), with the feedback they get.
+
+    One that passes when it is judged again, as a program near its time limit may, is marked as left out.
+    """
     groups = by_problem(one for one in rollouts if one.turns[0].code and not one.turns[0].public_passed)
     chosen = [one for group in groups.values() for one in group[: per_problem or None]]
     return await _bounded(lambda rollout: _case(rollout, setting, judge), chosen)
@@ -117,7 +133,7 @@ def training_rows(found: Iterable[Case], right: dict[str, str], setting: Setting
     for case in found:
         if case.problem in right:
             asked = writer.first_message(replace(setting.store[case.problem], description=case.description))
-            answer = {"role": "assistant", "content": _block(right[case.problem])}
+            answer = {"role": "assistant", "content": fenced(right[case.problem].strip())}
             yield {"messages": [{"role": "user", "content": asked}, answer], "problem": case.problem, "turns": 1}
 
 
@@ -140,22 +156,29 @@ def store_rows(found: Sequence[Case], store: ProblemStore) -> Iterator[dict[str,
         }
 
 
-def compose(first: Iterable[Rollout], repairs: Iterable[Rollout]) -> Iterator[Rollout]:
+def compose(first: Iterable[Rollout], repairs: Iterable[Rollout], left_out: Collection[str] = ()) -> Iterator[Rollout]:
     """The two-model system's rollouts: a first program, and repairs in their order until one passes the public tests.
 
+    Cases that were `left_out` have no repairs, and keep what their first program got.
+
     Raises:
-        UsageError: a case was not played by the repair model, or not often enough.
+        UsageError: a case was not played by the repair model, or not often enough, or is of another program.
     """
     played = by_problem(repairs)
     for rollout in first:
         attempts = [rollout.limited_to(1)]
-        if rollout.turns[0].code and not rollout.turns[0].public_passed:
-            case = f"{rollout.problem}{MARK}{rollout.index}"
+        case = case_id(rollout.problem, rollout.index)
+        if rollout.turns[0].code and not rollout.turns[0].public_passed and case not in left_out:
             there = played.get(case, [])
             if len(there) < REPAIRS:
                 raise UsageError(
                     f"the repair model played {len(there)} of {REPAIRS} rollouts of {case!r}: evaluate it on all "
-                    f"cases with --rollouts {REPAIRS} first"
+                    f"cases with --rollouts {REPAIRS} first, or name with --cases the folder that left it out"
+                )
+            if not all(_holds(one.messages[0].text, rollout.turns[0].code) for one in there[:REPAIRS]):
+                raise UsageError(
+                    f"the repairs of {case!r} are of another program than this evaluation's: make cases of it with "
+                    "`rlef repair cases`, and evaluate the repair model on those"
                 )
             attempts += [one.limited_to(1) for one in there[:REPAIRS]]
         shown = next((n for n, one in enumerate(attempts) if one.public_passed), len(attempts) - 1) + 1
@@ -168,47 +191,78 @@ def compose(first: Iterable[Rollout], repairs: Iterable[Rollout]) -> Iterator[Ro
         )
 
 
-def write_cases(run: Path, store: Path, out: Path, per_problem: int = 0, *, sft: bool = False) -> tuple[int, int]:
-    """Judge, then write a problem store, and sft.jsonl if asked to; returns the number of cases, and of its rows.
+def write_cases(run: Path, store: Path, out: Path, per_problem: int = 0, *, sft: bool = False) -> Written:
+    """Judge, then write a problem store, and sft.jsonl if asked to.
 
     Raises:
-        UsageError: every program passes, `out` is there already, or the environment cannot show a case.
+        UsageError: the store is not the evaluation's, every program passes, `out` is there already, or the
+            environment cannot show a case.
     """
     with _made_whole(out) as folder:
-        rollouts = read(run / ROLLOUTS)
-        setting = Setting.of(settings_file.read(run), ProblemStore.open(store))
+        rollouts, settings = read(run / ROLLOUTS), settings_file.read(run)
+        setting = Setting.of(settings, ProblemStore.open(store))
+        _check_store(run, settings, setting.store)
         setting.check(rollouts[0].problem)
-        found, right = asyncio.run(_judged(rollouts, setting, per_problem, sft))
+        judged, right = asyncio.run(_judged(rollouts, setting, per_problem, sft))
+        found, left_out = ([case for case in judged if case.left_out is passes] for passes in (False, True))
         if not found:
             raise UsageError(f"no program in {run} fails a public test, so there is nothing to repair")
         rows = list(training_rows(found, right, setting))
         if sft:
             (folder / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if left_out:
+            (folder / LEFT_OUT).write_text(json.dumps([case.id for case in left_out]) + "\n")
         build_store(store_rows(found, setting.store), folder / "store")
-    return len(found), len(rows)
+    return Written(len(found), len(left_out), len(rows))
 
 
-def write_composed(first: Path, repairs: Path, out: Path) -> None:
+def write_composed(first: Path, repairs: Path, out: Path, cases: Path | None = None) -> None:
     """An evaluation's folder for the composed rollouts, made from those of the two models.
 
+    `cases` is the folder of `write_cases`, needed where it left cases out.
+
     Raises:
-        UsageError: a repair is missing, `out` is there already, or it is not known what single responses solve.
+        UsageError: a repair is missing, the two do not fit, `out` is there already, or it is not known what single
+            responses solve.
     """
     settings, repairing = settings_file.read(first), settings_file.read(repairs)
+    for key in ("split", "env", "strict_exit"):
+        if key in settings and key in repairing and settings[key] != repairing[key]:
+            raise UsageError(
+                f"{first} has {key}={settings[key]!r} and {repairs} has {repairing[key]!r}: evaluate the repair model "
+                "with the same"
+            )
     for folder, one in ((first, settings), (repairs, repairing)):
         if one["episode"]["turn_limit"] > 1 and not stops_early(one):
             raise UsageError(f"{folder} does not stop early, so its first responses are not known: use --turn-limit 1")
     turns = 1 + REPAIRS
     changed = {
         "model": f"{settings['model']}, repaired by {repairing['model']}",
+        "repaired_by": repairing["model"],
         "episode": {**settings["episode"], "turn_limit": turns},
     }
+    listed = cases and cases / LEFT_OUT
+    left_out = json.loads(listed.read_text()) if listed and listed.is_file() else ()
     with _made_whole(out) as folder:
         kept = RolloutFolder(folder / ROLLOUTS)
-        for rollout in compose(read(first / ROLLOUTS), read(repairs / ROLLOUTS)):
+        for rollout in compose(read(first / ROLLOUTS), read(repairs / ROLLOUTS), left_out):
             kept.append(rollout)
         kept.close()
         (folder / settings_file.FILE).write_text(json.dumps({**settings, **changed}, indent=1))
+
+
+def case_id(problem: str, index: int) -> str:
+    return f"{problem}{MARK}{index}"
+
+
+def _check_store(run: Path, settings: Mapping[str, Any], store: ProblemStore) -> None:
+    """Raise UsageError if the evaluation was of other problems; one without a digest is from before it was kept."""
+    split, digest = settings["split"], settings.get("problems_digest")
+    if digest and digest != problems_digest(store, split):
+        raise UsageError(
+            f"{store.path} is not the store that {run} was played on (its problems of split {split} differ): name "
+            "that one with --store"
+        )
 
 
 async def _judged(
@@ -217,7 +271,7 @@ async def _judged(
     judge = await open_judge(setting.judge)
     try:
         found = await cases(rollouts, setting, judge, per_problem)
-        problems = dict.fromkeys(case.problem for case in found) if sft else ()
+        problems = dict.fromkeys(case.problem for case in found if not case.left_out) if sft else ()
         return found, await right_programs(setting, problems, judge)
     finally:
         await judge.close()
@@ -226,7 +280,9 @@ async def _judged(
 async def _case(rollout: Rollout, setting: Setting, judge: Judge) -> Case:
     code = rollout.turns[0].code or ""
     step = await setting.step(judge, rollout.problem, code, turn_limit=2)
-    values = {"description": setting.store[rollout.problem].description, "program": code.strip()}
+    if step.public_passed:
+        return Case(rollout.problem, rollout.index, "", left_out=True)
+    values = {"description": setting.store[rollout.problem].description, "program": fenced(code.strip())}
     text = string.Template(WORDING.read_text()).substitute(values, feedback=step.observation)
     return Case(rollout.problem, rollout.index, text.strip())
 
@@ -261,8 +317,9 @@ def _made_whole(out: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _block(code: str) -> str:
-    return f"```python\n{code.strip()}\n```"
+def _holds(message: str, code: str) -> bool:
+    """Whether a case's first message asks to repair this very program, whatever fence it stands in."""
+    return f"python\n{code.strip()}\n`" in message
 
 
 def _tests(tests: Sequence[TestCase]) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
     if settings.config.episode.feedback == "random":
         check_solutions(store, settings.split)
     _check(settings)
-    facts = {"problems_digest": _digest(store, settings.split)}
+    facts = {"problems_digest": problems_digest(store, settings.split)}
     folder = RolloutFolder(out / ROLLOUTS)
     try:
         settings.check(out, facts)
@@ -81,7 +81,7 @@ def _play(settings: EvalSettings, keys: list[Key], folder: RolloutFolder, consol
             solved, ended = solved + rollout.solved, ended + 1
             progress.update(task, advance=1, description=f"solved {100 * solved / ended:.1f}%")
 
-        running, opened = _place(settings)
+        running, opened = _place(settings, len(folder.kept))
         with running:
             asyncio.run(_with_player(opened, keys, keep))
 
@@ -96,8 +96,10 @@ async def _with_player(
         await player.close()
 
 
-def _place(settings: EvalSettings) -> tuple[AbstractContextManager[Any], Callable[[], Awaitable[Player]]]:
-    """Where episodes are played: what must run around it, and how a player is made there."""
+def _place(
+    settings: EvalSettings, rollouts: int
+) -> tuple[AbstractContextManager[Any], Callable[[], Awaitable[Player]]]:
+    """Where episodes are played: what must run around it, and how a player is made there; `rollouts` are kept."""
     if settings.url:
         from rlef_plugin.evaluation.server import open_player
 
@@ -107,7 +109,7 @@ def _place(settings: EvalSettings) -> tuple[AbstractContextManager[Any], Callabl
     async def open_engines() -> Player:
         from rlef_plugin.openrlhf_ext.engines import EnginePlayer
 
-        return EnginePlayer(settings)
+        return EnginePlayer(settings, rollouts)
 
     return launcher.ray_running(settings.config), open_engines
 
@@ -138,7 +140,7 @@ def _problems(store: ProblemStore, settings: EvalSettings) -> list[str]:
     return store.ids(settings.split)[: settings.problems or None]
 
 
-def _digest(store: ProblemStore, split: str) -> str:
+def problems_digest(store: ProblemStore, split: str) -> str:
     """Of all problems of the split, so that a store that was built anew and differs is noticed."""
     digest = hashlib.sha256()
     for problem_id in sorted(store.ids(split)):

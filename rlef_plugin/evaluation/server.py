@@ -8,7 +8,9 @@ message, as vLLM's does.
 
 A server that fails for a while, or limits the rate, is asked again for about five minutes, then the evaluation ends;
 the same command goes on from there. A request that it refuses (4xx) ends the evaluation at once, but for one that is
-too long for the server's context: then the episode ends with a last response that is empty.
+too long for the server's context. That one is asked once more without a limit of its own, which to vLLM and OpenAI
+means all that is left of the context, and that is less than the limit was; refused again, the conversation itself is
+too long, and the episode ends with a last response that is empty.
 """
 
 import math
@@ -20,6 +22,7 @@ from typing import Any
 
 from rlef_plugin.env import load_environment
 from rlef_plugin.env.base import Step
+from rlef_plugin.env.settings import room_for_response
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.play import draws, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
@@ -30,8 +33,10 @@ from rlef_plugin.problems import ProblemStores
 RETRIES = 40  # the client waits up to 8 s between two: about five minutes
 TIMEOUT_S = 600  # of one response
 TEMPLATE_TOKENS = 32  # around a message
-MIN_RESPONSE_TOKENS = 16  # as in training: a shorter one is not worth asking for
-TOO_LONG = re.compile(r"context[ _](length|size|window)|maximum (model )?length|longer than|too long", re.IGNORECASE)
+TOO_LONG = re.compile(
+    r"context[ _](length|size|window)|maximum (model )?length|longer than|too long|max_tokens must be at least",
+    re.IGNORECASE,
+)
 AGAIN = "what was played is kept, and the same command goes on from there"
 CONTINUE = {"add_generation_prompt": False, "continue_final_message": True}  # vLLM's extension
 
@@ -67,7 +72,8 @@ class ServerPlayer:
                 text, written, context = "", 0, self.settings.max_len
             seconds.append(time.monotonic() - started)
             tokens.append(written)
-            needed = self.settings.config.episode.feedback_tokens + frame + MIN_RESPONSE_TOKENS
+            response = room_for_response(self.settings.max_new_tokens)
+            needed = self.settings.config.episode.feedback_tokens + frame + response
             steps.append(await env.step(text, last=context + needed > self.settings.max_len))
             texts += [env.prefill + text] if steps[-1].done else [env.prefill + text, steps[-1].observation]
         return rollout_of(problem_id, index, steps, texts, tokens, seconds)
@@ -78,20 +84,26 @@ class ServerPlayer:
         """(response, its tokens, tokens of the whole conversation after it); `room` is in tokens."""
         import openai
 
-        if room < MIN_RESPONSE_TOKENS:
+        if room < 1:
             raise _TooLongError(f"{room} of --max-len {self.settings.max_len} tokens are left")
         messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
         messages += [{"role": "assistant", "content": prefill}] if prefill else []
+        request = {
+            "model": self.settings.model,
+            "messages": messages,
+            "temperature": temperature,
+            "top_p": self.settings.top_p,
+            "seed": seed,
+            "extra_body": CONTINUE if prefill else None,
+        }
+        create = self.client.chat.completions.create
         try:
-            answer = await self.client.chat.completions.create(
-                model=self.settings.model,
-                messages=messages,
-                temperature=temperature,
-                top_p=self.settings.top_p,
-                max_tokens=min(self.settings.max_new_tokens, room),
-                seed=seed,
-                extra_body=CONTINUE if prefill else None,
-            )
+            try:
+                answer = await create(**request, max_tokens=min(self.settings.max_new_tokens, room))
+            except openai.BadRequestError as error:
+                if not TOO_LONG.search(str(error)):
+                    raise
+                answer = await create(**request)
         except openai.OpenAIError as error:
             raise self._failure(error) from None
         text = (answer.choices[0].message.content or "").encode(errors="replace").decode()  # no lone surrogates
@@ -127,7 +139,8 @@ async def check(settings: EvalSettings) -> None:
     """That the evaluation can start, before anything is kept of it.
 
     Raises:
-        UsageError: the client is not installed, nothing answers at the URL, or it does not serve the model.
+        UsageError: the client is not installed, nothing answers at the URL, it does not serve the model, or not with a
+            context of --max-len (which vLLM tells, others do not).
     """
     client = _client(settings)
     _counter(settings.tokenizer)
@@ -135,7 +148,7 @@ async def check(settings: EvalSettings) -> None:
 
     try:
         async with client.with_options(max_retries=1, timeout=30) as asked:
-            served = [model.id async for model in asked.models.list()]
+            served = {model.id: getattr(model, "max_model_len", None) async for model in asked.models.list()}
     except openai.OpenAIError as error:
         raise UsageError(
             f"no OpenAI-compatible server answers at {settings.url} ({_sentence(error)}): start it, or change --url "
@@ -144,6 +157,12 @@ async def check(settings: EvalSettings) -> None:
     if settings.model not in served:
         raise UsageError(
             f"the server at {settings.url} serves {', '.join(served)}, not {settings.model!r}: change --model"
+        )
+    context = served[settings.model]
+    if context and context < settings.max_len:
+        raise UsageError(
+            f"the server at {settings.url} has a context of {context} tokens and --max-len is {settings.max_len}, so "
+            f"episodes would end without the turns they have room for: set --max-len {context} or serve a longer one"
         )
 
 

@@ -1,9 +1,10 @@
 """What one evaluation is: written to eval.json beside its rollouts, and compared with it when it goes on.
 
-Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model, problems (by a
-digest of the store), episode (with the contents of its files), strictness of the judge and sampling. What only decides
-how much or how fast (rollouts a problem, number of problems, engines, the judge's workers) may change; how much was
-asked for last is kept, to know when an evaluation is complete.
+Two evaluations in one folder would be averaged without a word, so a resume must ask for the same model (a local one by
+its path, config.json and the sizes and times of its weights, not their contents), problems (by a digest of the store),
+episode (with the contents of its files), jail and strictness of the judge, and sampling. What only decides how much or
+how fast (rollouts a problem, number of problems, engines, the judge's workers) may change; how much was asked for last
+is kept, to know when an evaluation is complete.
 """
 
 import argparse
@@ -20,7 +21,13 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
+LATER = (
+    "unsafe_no_jail",
+    "isolation",
+    "model_digest",
+)  # not in the eval.json of older evaluations, of which they are not known
 FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
+WEIGHTS = (".safetensors", ".bin", ".pt")
 PRESETS: dict[str, dict[str, Any]] = {  # PAPER.md section 6
     "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
     "10@100": {"temperature": 1.0, "top_p": 0.95, "rollouts": 200},
@@ -66,9 +73,18 @@ class EvalSettings:
         values = {key: value for key, value in asdict(self).items() if key not in (*FREE, "config")}
         episode = self.config.episode
         played = {"env": self.config.env, "episode": asdict(episode), "served": bool(self.url)}
-        judged = {"strict_exit": self.config.judge.strict_exit}
-        files = {"prompts_digest": _digest(episode.prompts), "few_shot_digest": _digest(episode.few_shot)}
+        judge = self.config.judge
+        judged = {key: getattr(judge, key) for key in ("strict_exit", "unsafe_no_jail", "isolation")}
+        if self._local:
+            values["model"] = str(Path(self.model).absolute())
+        files = {"model_digest": _model_digest(Path(self.model)) if self._local else ""}
+        files |= {"prompts_digest": _digest(episode.prompts), "few_shot_digest": _digest(episode.few_shot)}
         return dict(json.loads(json.dumps({**values, **played, **judged, **files})))
+
+    @property
+    def _local(self) -> bool:
+        """Whether the model is a folder here; a server's name for one means nothing here."""
+        return not self.url and Path(self.model).is_dir()
 
     def check(self, folder: Path, extra: dict[str, Any]) -> None:
         """That a folder which holds an evaluation holds this one.
@@ -79,7 +95,10 @@ class EvalSettings:
         if not (folder / FILE).is_file():
             return
         before, now = read(folder), {**self.identity(), **extra}
-        differs = next((key for key in now if before.get(key) != now[key]), None)
+        if "model_digest" not in before and before["model"] == self.model:
+            before["model"] = now["model"]  # older evaluations keep a folder's path as it was given
+        compared = [key for key in now if key in before or key not in LATER]
+        differs = next((key for key in compared if before.get(key) != now[key]), None)
         if differs:
             raise UsageError(
                 f"{folder} holds an evaluation with {differs}={before.get(differs)!r}, not {now[differs]!r}: "
@@ -129,6 +148,16 @@ def sampling(preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if preset and preset not in PRESETS:
         raise UsageError(f"--preset {preset}: choose one of {', '.join(PRESETS)}")
     return {**PRESETS.get(preset, {}), **{key: value for key, value in given.items() if value is not None}}
+
+
+def _model_digest(folder: Path) -> str:
+    """Of a model's config.json, and of names, sizes and times of the files with its weights."""
+    config = folder / "config.json"
+    parts = [config.read_bytes() if config.is_file() else b""]
+    for file in sorted(one for one in folder.iterdir() if one.suffix in WEIGHTS):
+        told = file.stat()
+        parts.append(f"{file.name}\n{told.st_size}\n{told.st_mtime_ns}".encode())
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 
 
 def _digest(path: str) -> str:

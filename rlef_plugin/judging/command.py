@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -100,7 +101,7 @@ def _with_bar(
 
 
 def print_json(value: object) -> None:
-    Console().print(json.dumps(value), soft_wrap=True, highlight=False, markup=False)
+    typer.echo(json.dumps(value))  # not through rich, which turns ":b:" into a picture
 
 
 def _console() -> Console:

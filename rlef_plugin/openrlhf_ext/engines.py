@@ -4,8 +4,8 @@
 
 One actor an engine, so several are data parallel; all rollouts of a problem go to one engine, whose prefix cache then
 holds the problem. Each response has a seed of its own, so what is sampled does not depend on what else is in flight,
-up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are seeded. Sampled token
-ids are not kept: an evaluation reads text.
+up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are seeded, anew for each
+number of rollouts that are there already. Sampled token ids are not kept: an evaluation reads text.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ import ray
 from openrlhf.trainer.ray import vllm_engine
 from vllm import SamplingParams
 
-from rlef_plugin.evaluation.play import draws, rollout_of
+from rlef_plugin.evaluation.play import draws, engine_seed, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
 from rlef_plugin.evaluation.settings import EvalSettings
 from rlef_plugin.openrlhf_ext import AGENT_FILE
@@ -63,7 +63,8 @@ class SampledEngine:
 class EnginePlayer:
     """All engines of an evaluation; made in a process where Ray runs with our settings (`launcher.ray_running`)."""
 
-    def __init__(self, settings: EvalSettings) -> None:
+    def __init__(self, settings: EvalSettings, kept: int = 0) -> None:
+        """`kept`: rollouts of earlier sessions in the evaluation's folder."""
         self.settings = settings
         self.in_flight = settings.in_flight * settings.engines
         self.playing = [0] * settings.engines
@@ -73,7 +74,7 @@ class EnginePlayer:
             num_engines=settings.engines,
             tensor_parallel_size=1,
             pretrain=settings.model,
-            seed=settings.seed,
+            seed=engine_seed(settings.seed, kept),
             full_determinism=False,
             enable_prefix_caching=True,
             enforce_eager=settings.config.cpu_host,

@@ -7,7 +7,7 @@ The host calls `execute` in the rollout actor's event loop, once a sample, many 
 - a response has at most `sampling_params.max_tokens` tokens in every turn, and an episode at most `max_length`;
 - a response ends at the chat template's end of turn, also where the model's own settings do not name it;
 - before a response is judged it is known whether another turn has room (feedback at its full budget, then a response
-  of `ROOM_TOKENS`, or of max_tokens if that is less); if not, that response is judged as the final one;
+  of `room_for_response`); if not, that response is judged as the final one;
 - generated token ids stay as sampled; feedback comes in through the chat template by difference (`env/dialog.py`);
 - text that opens a response on the model's behalf (`Environment.prefill`) is prompt: it is not trained on;
 - every sample has the same log keys, with per-turn lists padded to the turn limit.
@@ -25,11 +25,11 @@ from openrlhf.utils.agent import AgentExecutorBase
 
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import Dialog, Environment, Step, load_environment
+from rlef_plugin.env.settings import room_for_response
 from rlef_plugin.judge import Judge, JudgeConfig, open_judge
 from rlef_plugin.problems import ProblemStores
 from rlef_plugin.runs.record import Record, record_of
 
-ROOM_TOKENS = 256  # for another response; in much less there is no program, and the turn would cost the episode
 NO_VERDICT = -1  # pads `turn_verdicts` of turns that were not played
 
 
@@ -178,8 +178,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
     def _room_for_another_turn(self, episode: Episode, max_tokens: int | None, max_length: int, prefill: str) -> bool:
         assert self.dialog is not None
         feedback = self.config.episode.feedback_tokens + self.dialog.closing_overhead(prefill)
-        response = min(max_tokens or ROOM_TOKENS, ROOM_TOKENS)
-        return len(episode.tokens) + feedback + response <= max_length
+        return len(episode.tokens) + feedback + room_for_response(max_tokens) <= max_length
 
     def _why_no_room(self, episode: Episode) -> str:
         """Only a message over its budget can take the room that was kept, since no turn is begun without it."""
