@@ -97,6 +97,8 @@ PAPER = {
     "eval.steps": 212,  # 13 steps make 49 updates: 799 of 800
     "eval.temperature": 0.2,
     "ckpt.best_metric_key": "eval_valid_pass1",
+    "ckpt.save_hf": True,  # so that the best one can be evaluated
+    "ckpt.load_enable": True,  # the same command goes on after a crash
     "critic.freezing_steps": -1,  # policy and critic learn from the first step on
 }
 
@@ -606,7 +608,7 @@ def test_ray_is_stopped_however_the_host_ends(
 ) -> None:
     def host(flags: list[str]) -> None:
         assert RlefConfig.from_environment() == plan.config
-        assert flags == plan.host_flags
+        assert flags == [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]  # there is no checkpoint
         assert len(fake_ray.started) == 1 and not stopped
         raise end
 
