@@ -44,11 +44,18 @@ class RlefConfig:
     value: Literal["turn", "token"] = "turn"  # what the critic values: the prompt of a turn (paper) or each token
     whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened; [D] PAPER.md section 3
     rollouts_every: int = 10  # keep every Nth step's episodes as JSONL in run_dir/rollouts; 0 = none
-    dump_batches_every: int = 0  # keep every Nth step's tensors in run_dir/batches, to check the learner by hand
+    dump_batches_every: int = (
+        0  # keep every Nth step's tensors in run_dir/batches, to check the learner by hand; 0 = none
+    )
     run_dir: str = ""  # default: <ckpt.output_dir>/rlef
     cpu_host: bool = False  # run the host on the CPU, for trying out and testing
     episode: EnvConfig = field(default_factory=EnvConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("rollouts_every", "dump_batches_every"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"rlef.{key} is {getattr(self, key)}, but it must be at least 0, which is never.")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -122,7 +129,7 @@ def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: s
     except ValueError as error:
         raise UsageError(f"rlef.judge: {error}") from None
     own.setdefault("run_dir", run_dir)
-    if arguments["env"]:
+    if arguments["env"] is not None:
         own["env"] = arguments["env"]
     return RlefConfig(**own, stores=stores, episode=episode, judge=judge)
 

@@ -55,6 +55,8 @@ def to_flags(values: Mapping[str, Any], cli: str = host_cli.PPO) -> list[str]:
     actions = {option.removeprefix("--"): action for action in parser._actions for option in action.option_strings}
     flags: list[str] = []
     for key, value in values.items():
+        if key == "env" and not value:
+            raise UsageError("env is empty: name a class, such as rlef_plugin.CodeContestsEnv, or leave the key out")
         if key not in actions:
             raise UsageError(host_cli.unknown_key(key, actions))
         flags += _flag(key, value, actions[key])

@@ -132,7 +132,7 @@ def test_an_override_that_is_none(recipe, override: str, words: str) -> None:
             ["--algo.advantage.is_correction_threshold", "0", "1"],
         ),
         ({"algo.advantage.is_correction_level": False}, ["--algo.advantage.is_correction_level", "off"]),
-        ({"data.max_len": None, "env": None}, []),
+        ({"data.max_len": None, "rlef.turn_limit": None}, []),
         ({"env": "a.B"}, ["--env", "a.B"]),
         ({"reward.clip_range": [-10, 10]}, ["--reward.clip_range", "-10", "10"]),
         ({"rlef.invalid_code_reward": -1.0e-5}, ["--rlef.invalid_code_reward=-1e-05"]),
@@ -142,6 +142,12 @@ def test_an_override_that_is_none(recipe, override: str, words: str) -> None:
 )
 def test_to_flags(values: dict[str, Any], flags: list[str]) -> None:
     assert recipes.to_flags(values) == flags
+
+
+@pytest.mark.parametrize("override", ["env=", "env=null", "env=''"])
+def test_an_empty_environment_is_refused(recipe, override: str) -> None:
+    with pytest.raises(UsageError, match="^env is empty: name a class, such as rlef_plugin.CodeContestsEnv, or leave"):
+        recipes.to_flags(recipes.load(recipe(""), [override]))
 
 
 @pytest.mark.parametrize("text", ["off", "no", "false"])
