@@ -103,8 +103,21 @@ def test_a_binary_file_is_no_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])
 def test_a_missing_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="there is no recipe .*: give the path of a YAML file"):
+    with pytest.raises(
+        UsageError, match="there is no recipe .*: give the path of a YAML file, or one of ours, cpu-demo, .*sft-cpu$"
+    ):
         recipes.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["llama3.1-8b", "llama3.1-8b.yaml", "recipes/llama3.1-8b.yaml"])
+def test_our_recipes_are_found_by_name_where_there_is_no_such_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipes.load(Path(name)) == recipes.load(REPO / "recipes" / "llama3.1-8b.yaml")
+    Path("recipes").mkdir()
+    Path("recipes/llama3.1-8b.yaml").write_text("data.max_len: 1")
+    assert (recipes.load(Path(name)) == {"data.max_len": 1}) == name.startswith("recipes/")
 
 
 @pytest.mark.parametrize(
