@@ -1,4 +1,4 @@
-"""What of an episode can be chosen: the fields are keys of a recipe's `rlef:` block (docs/method.md has the table).
+"""What of an episode can be chosen: the fields are keys of a recipe's `rlef:` block (docs/settings.md has them all).
 
 Checked here: each value by itself. Which values fit together in a training run is the launcher's to say.
 """
@@ -17,7 +17,7 @@ Reward = Literal["binary", "fraction"]
 class EnvConfig:
     """What of an episode can be chosen. The names are those of the recipe's `rlef:` block."""
 
-    turn_limit: int = 3
+    turn_limit: int = 3  # responses of an episode, at most
     feedback_tokens: int = 512  # budget of one feedback message
     invalid_code_reward: float = -0.2  # a response without valid code that is not the last
     early_stop: bool = True  # end as soon as all public tests pass; never without feedback
