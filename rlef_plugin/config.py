@@ -45,10 +45,10 @@ class RlefConfig:
     kl_estimator: str = "geometric_mean"  # the host's flag --algo.kl.estimator; geometric_mean and sum stand for `kl`
     kl: TurnKl = "geometric_mean"  # the KL of a turn: mean over its tokens (paper) or their sum
     value: Literal["turn", "token"] = "turn"  # what the critic values: the prompt of a turn (paper) or each token
-    whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened; [D] PAPER.md section 3
+    whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened (docs/method.md)
     rollouts_every: int = 10  # keep every Nth step's episodes as JSONL in run_dir/rollouts; 0 = none
     dump_batches_every: int = 0  # keep every Nth step's tensors in run_dir/batches, to check the learner; 0 = none
-    run_dir: str = ""  # default: <ckpt.output_dir>/rlef
+    run_dir: str = ""  # where metrics and episodes go; none = <ckpt.output_dir>/rlef
     cpu_host: bool = False  # run the host on the CPU, for trying out and testing
     episode: EnvConfig = field(default_factory=EnvConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
@@ -103,7 +103,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for name, one, kind, path in fields():
         choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
         said = comments({"episode": EnvConfig, "judge": JudgeConfig}.get(path[0], RlefConfig)).get(one.name, "")
-        said = f"{said.replace('%', '%%')}; default: {one.default}"
+        said = f"{said.replace('%', '%%')}; default: {'none' if one.default in ('', None) else one.default}"
         group.add_argument(f"--{name}", type=_converter(kind), choices=choices, default=None, help=said)
 
 

@@ -19,15 +19,15 @@ class EnvConfig:
 
     turn_limit: int = 3  # responses of an episode, at most
     feedback_tokens: int = 512  # budget of one feedback message
-    invalid_code_reward: float = -0.2  # a response without valid code that is not the last
+    invalid_code_reward: float = -0.2  # reward of a response without valid code that is not the last
     early_stop: bool = True  # end as soon as all public tests pass; never without feedback
     time_limit_s: float = 10.0  # CPU time a test, where the problem sets none
-    memory_limit_mb: int = 1024  # a test, where the problem sets none
-    prompts: str = ""  # folder with files that replace those of rlef_plugin/env/prompts; "" = none
-    feedback: Feedback = "public"  # what a response is answered with; PAPER.md section 8, env/modes.py
-    feedback_seed: int = 0  # of the draws of feedback "random"
-    reward: Reward = "binary"  # of the last response: all tests pass or not, or the fraction that does; reward.py
-    few_shot: str = ""  # file of mined dialogs to show before the problem (env/few_shot.py); "" = none
+    memory_limit_mb: int = 1024  # memory a test, where the problem sets none
+    prompts: str = ""  # folder with files that replace those of rlef_plugin/env/prompts
+    feedback: Feedback = "public"  # what a response is answered with (docs/method.md)
+    feedback_seed: int = 0  # seed of the draws of feedback "random"
+    reward: Reward = "binary"  # of the last response: all tests pass or not, or the fraction that does
+    few_shot: str = ""  # file of mined dialogs to show before the problem (docs/evaluation.md)
 
     def __post_init__(self) -> None:
         for key in ("turn_limit", "feedback_tokens", "time_limit_s", "memory_limit_mb"):
