@@ -2,7 +2,7 @@
 #
 #   make demo       train a tiny model on this CPU, everything real, in minutes
 #   make learn      see, on this CPU, that a model learns to use feedback: 3 seeds, with plots
-#   make test       all tests that a CPU can run, the end-to-end training among them
+#   make test       the tests that need no GPU, an end-to-end training among them; not the slow ones
 #   make test-unit  the quick ones, without starting the host
 #   make test-all   also the slow ones, and those for a GPU where there is one
 #   make lint       ruff and mypy

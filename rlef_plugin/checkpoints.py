@@ -7,12 +7,14 @@ last checkpoint that both have whole. It is whole if its metric.json is there, w
 else, where a kill left them unlike, the one that was written last; a copy of a run may have lost those times.
 
     <ckpt.path>/_actor/latest, _actor/global_step20/...    <ckpt.path>/_critic/latest, _critic/global_step20/...
+    <ckpt.path>/global_step20_hf/                          with ckpt.save_hf: the policy as a model that can be loaded
 
 Not kept by the host's checkpoints, so not gone on with: the moving average of `train.enable_ema` (refused), rollouts
 that were generated ahead but not trained on (they are generated again), and the state of vLLM's sampling.
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +44,13 @@ def latest(path: Path, models: Sequence[str] = MODELS) -> str | None:
 def begin(path: Path, model: str, tag: str) -> None:
     """From now on until its metric.json is there again, this checkpoint of one of the `MODELS` is not whole."""
     (path / model / tag / "metric.json").unlink(missing_ok=True)
+
+
+def drop_old_models(path: Path) -> None:
+    """Delete the loadable models (`ckpt.save_hf`) whose checkpoint the host has deleted; it would keep them all."""
+    for model in path.glob("*global_step*_hf"):
+        if not (path / "_actor" / model.name.removesuffix("_hf")).is_dir():
+            shutil.rmtree(model)
 
 
 def agree(path: Path, models: Sequence[str] = MODELS) -> str | None:

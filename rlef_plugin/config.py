@@ -10,12 +10,15 @@ Not here: anything the host has a flag for (gamma, beta, batch sizes, lengths). 
 
 import argparse
 import dataclasses
+import inspect
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,13 +45,18 @@ class RlefConfig:
     kl_estimator: str = "geometric_mean"  # the host's flag --algo.kl.estimator; geometric_mean and sum stand for `kl`
     kl: TurnKl = "geometric_mean"  # the KL of a turn: mean over its tokens (paper) or their sum
     value: Literal["turn", "token"] = "turn"  # what the critic values: the prompt of a turn (paper) or each token
-    whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened; [D] PAPER.md section 3
+    whiten: Literal["turn", "token", "none"] = "turn"  # over what advantages are whitened (docs/method.md)
     rollouts_every: int = 10  # keep every Nth step's episodes as JSONL in run_dir/rollouts; 0 = none
-    dump_batches_every: int = 0  # keep every Nth step's tensors in run_dir/batches, to check the learner by hand
-    run_dir: str = ""  # default: <ckpt.output_dir>/rlef
+    dump_batches_every: int = 0  # keep every Nth step's tensors in run_dir/batches, to check the learner; 0 = none
+    run_dir: str = ""  # where metrics and episodes go; none = <ckpt.output_dir>/rlef
     cpu_host: bool = False  # run the host on the CPU, for trying out and testing
     episode: EnvConfig = field(default_factory=EnvConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("rollouts_every", "dump_batches_every"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"rlef.{key} is {getattr(self, key)}, but it must be at least 0, which is never.")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -92,11 +100,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--env` and the `--rlef.*` flags, in a group of their own."""
     group = parser.add_argument_group("rlef-plugin", "reinforcement learning from execution feedback")
     group.add_argument("--env", metavar="CLASS", help="import path of the environment: turns the plugin on")
-    for name, one, kind, _ in fields():
+    for name, one, kind, path in fields():
         choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
-        group.add_argument(
-            f"--{name}", type=_converter(kind), choices=choices, default=None, help=f"default: {one.default}"
-        )
+        said = comments({"episode": EnvConfig, "judge": JudgeConfig}.get(path[0], RlefConfig)).get(one.name, "")
+        said = f"{said.replace('%', '%%')}; default: {'none' if one.default in ('', None) else one.default}"
+        group.add_argument(f"--{name}", type=_converter(kind), choices=choices, default=None, help=said)
+
+
+@cache
+def comments(owner: type) -> dict[str, str]:
+    """What stands beside each field of a settings class, for `--help`."""
+    return dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(owner), flags=re.M))
 
 
 def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: str) -> RlefConfig:
@@ -122,7 +136,7 @@ def from_flags(arguments: Mapping[str, Any], stores: tuple[str, ...], run_dir: s
     except ValueError as error:
         raise UsageError(f"rlef.judge: {error}") from None
     own.setdefault("run_dir", run_dir)
-    if arguments["env"]:
+    if arguments["env"] is not None:
         own["env"] = arguments["env"]
     return RlefConfig(**own, stores=stores, episode=episode, judge=judge)
 

@@ -2,7 +2,7 @@
 
     version_checks   Python, the host, and the versions the host asks for (versions.py)
     check_sandbox    nsjail with its libraries, user namespaces, and whether a real jail holds (judge/check.py)
-    machine_checks   CPU, memory, disk, GPUs
+    machine_checks   CPU, memory, disk, GPUs, a C++ compiler
 
 Imports nothing heavy. Says nothing about other nodes of a Ray cluster, nor about a particular recipe
 (`rlef train RECIPE --dry-run` does).
@@ -53,8 +53,17 @@ def machine_checks() -> list[Check]:
         Check("CPU", True, f"{len(os.sched_getaffinity(0))} cores for this process"),
         Check("memory", memory_gb >= MIN_MEMORY_GB, f"{memory_gb:.1f} GB", f"give it at least {MIN_MEMORY_GB} GB"),
         Check("disk", disk_gb >= MIN_DISK_GB, f"{disk_gb:.1f} GB free here", f"free at least {MIN_DISK_GB} GB"),
-        Check("GPU", True, _gpus() or cpu_only),
+        Check("GPU", True, (gpus := _gpus()) or cpu_only),
+        _compiler(needed=not gpus),
     ]
+
+
+def _compiler(needed: bool) -> Check:
+    """DeepSpeed builds its optimiser when it first runs, with what PyTorch calls; on GPUs it may be built already."""
+    name = os.environ.get("CXX", "c++")
+    found = shutil.which(name.split()[0]) if name.split() else None
+    why = f"no {name}, which DeepSpeed builds its optimiser with" + ("" if needed else " unless that was done before")
+    return Check("C++ compiler", bool(found) or not needed, found or why, "apt-get install g++, or name one in CXX")
 
 
 def _memory_bytes() -> int:

@@ -25,7 +25,7 @@ from rlef_plugin import config as settings
 from rlef_plugin.checkpoints import agree, models_of
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
-from rlef_plugin.limits import refuse_limits, refuse_steps
+from rlef_plugin.limits import refuse_limits, refuse_numbers, refuse_steps
 from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
 from rlef_plugin.runs.episodes import episode_metrics
 
@@ -114,10 +114,11 @@ def make_plan(flags: Sequence[str]) -> Plan:
 
 
 def describe(flags: Sequence[str]) -> str:
-    """The host's command line for these flags, and our settings, after all checks that load no model."""
+    """The host's own command that trains with these flags, after all checks that load no model and start nothing."""
     plan = make_plan(flags)
-    command = shlex.join(["python", "-m", host_cli.HOST_MODULE, *plan.host_flags])
-    return f"{settings.VARIABLE}={shlex.quote(plan.config.to_json())}\n{command}"
+    check_inputs(plan)
+    named = any(flag.partition("=")[0] == "--env" for flag in flags)  # without it the host would run as it is
+    return shlex.join(["python", "-m", host_cli.HOST_MODULE, *([] if named else ["--env", plan.config.env]), *flags])
 
 
 def _refuse_conflicts(arguments: dict[str, Any]) -> None:
@@ -128,6 +129,7 @@ def _refuse_conflicts(arguments: dict[str, Any]) -> None:
 
 def _refuse_settings(config: RlefConfig, arguments: dict[str, Any]) -> None:
     """Combinations that the host would accept and that would train on something else than the user meant."""
+    refuse_numbers(arguments)
     turns = config.advantage_estimator == "turn"
     if config.advantage_estimator == "gae" and config.episode.turn_limit > 1:
         raise UsageError(
@@ -233,14 +235,26 @@ def preflight(plan: Plan) -> None:
     Raises:
         UsageError: one sentence with the value, the cause and what to change.
     """
-    from rlef_plugin.preflight import check_context, check_feedback, check_sandbox, check_versions, warn_of_overlap
+    from rlef_plugin.preflight import check_context, check_sandbox, check_versions, warn_of_overlap
 
     check_versions()
-    _refuse_steps(plan)
-    check_feedback(plan.config, plan.arguments)
+    check_inputs(plan)
     warn_of_overlap(plan.arguments)
     check_sandbox(plan.config)
     check_context(plan.config, plan.arguments)
+
+
+def check_inputs(plan: Plan) -> None:
+    """What the flags name: environment, prompts, examples, problems. In tenths of a second.
+
+    Raises:
+        UsageError: one sentence with the value, the cause and what to change.
+    """
+    from rlef_plugin.preflight import check_environment, check_feedback
+
+    check_environment(plan.config)
+    _refuse_steps(plan)
+    check_feedback(plan.config, plan.arguments)
 
 
 def _refuse_steps(plan: Plan) -> None:

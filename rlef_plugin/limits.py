@@ -15,6 +15,14 @@ from typing import Any
 from rlef_plugin.checkpoints import WITH_CRITIC, latest, models_of
 from rlef_plugin.errors import UsageError
 
+ABOVE_ZERO = (  # numbers with which the host would train on nothing, divide by zero or stop hours later
+    *("train.num_episodes", "train.max_epochs", "train.batch_size", "train.micro_batch_size"),
+    *("rollout.batch_size", "rollout.micro_batch_size", "rollout.n_samples_per_prompt", "rollout.max_new_tokens"),
+    *("rollout.temperature", "rollout.top_p", "data.max_len", "data.max_samples", "eval.n_samples_per_prompt"),
+    *("ds.ring_attn_size", "ds.tensor_parallel_size"),
+)
+NOT_NEGATIVE = ("eval.temperature", "algo.kl.init_coef", "actor.adam.lr", "critic.adam.lr")
+
 
 def _checkpoint(arguments: dict[str, Any]) -> str | None:
     return latest(Path(arguments["ckpt.path"]), models_of(arguments["algo.advantage.estimator"]))
@@ -64,6 +72,14 @@ LIMITS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         "algo.kl.unbiased_gradient=true",
     ),
 )
+
+
+def refuse_numbers(arguments: dict[str, Any]) -> None:
+    """Raises a UsageError for the first number that is out of its range; `arguments` are the host's, flat."""
+    for key in (*ABOVE_ZERO, *NOT_NEGATIVE):
+        value, least = arguments[key], "greater than 0" if key in ABOVE_ZERO else "at least 0"
+        if value is not None and not (value > 0 or (value == 0 and key in NOT_NEGATIVE)):
+            raise UsageError(f"{key} is {value}, but it must be {least}")
 
 
 def refuse_limits(arguments: dict[str, Any]) -> None:

@@ -43,6 +43,18 @@ def check_sandbox(config: RlefConfig) -> None:
         raise UsageError(f"programs cannot be run here: {error}") from None
 
 
+def check_environment(config: RlefConfig) -> None:
+    """That the class can be imported, and that the files it is to read are there and whole."""
+    from rlef_plugin.env import load_environment
+    from rlef_plugin.env.few_shot import check_examples
+    from rlef_plugin.env.templates import load_prompts
+
+    load_environment(config.env)
+    load_prompts(config.episode.prompts)
+    if config.episode.few_shot:
+        check_examples(config.episode.few_shot)
+
+
 def check_feedback(config: RlefConfig, arguments: dict[str, Any]) -> None:
     """With random feedback, that each split trained or evaluated on has incorrect programs to run."""
     from rlef_plugin.env.modes import check_solutions

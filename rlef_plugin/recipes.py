@@ -28,10 +28,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UsageError: no such file, not YAML, a key twice, or an override without "=".
     """
-    if not path.is_file():
-        raise UsageError(
-            f"there is no recipe {str(path)!r}: give the path of a YAML file, such as recipes/cpu-demo.yaml"
-        )
+    path = find(path)
     content = _parse(path.read_bytes(), str(path)) or {}
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds a {type(content).__name__}, but a recipe is a mapping of flags to values")
@@ -41,6 +38,28 @@ def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             raise UsageError(f"{path} sets {key!r} twice: keep one")
         values[key] = value
     return {**values, **dict(_override(item) for item in overrides)}
+
+
+def find(path: Path) -> Path:
+    """The file, or the recipe of that name that comes with the plugin: `cpu-demo` or `recipes/cpu-demo.yaml`.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    if path.is_file():
+        return path
+    ours = {file.stem: file for file in sorted(shipped().glob("*.yaml"))}
+    if str(path.parent) in (".", "recipes") and path.name.removesuffix(".yaml") in ours:
+        return ours[path.name.removesuffix(".yaml")]
+    raise UsageError(
+        f"there is no recipe {str(path)!r}: give the path of a YAML file, or one of ours, {', '.join(ours)}"
+    )
+
+
+def shipped() -> Path:
+    """The folder of the plugin's own recipes: in the wheel inside the package, in a checkout beside it."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir())
 
 
 def to_flags(values: Mapping[str, Any], cli: str = host_cli.PPO) -> list[str]:
@@ -55,6 +74,8 @@ def to_flags(values: Mapping[str, Any], cli: str = host_cli.PPO) -> list[str]:
     actions = {option.removeprefix("--"): action for action in parser._actions for option in action.option_strings}
     flags: list[str] = []
     for key, value in values.items():
+        if key == "env" and not value:
+            raise UsageError("env is empty: name a class, such as rlef_plugin.CodeContestsEnv, or leave the key out")
         if key not in actions:
             raise UsageError(host_cli.unknown_key(key, actions))
         flags += _flag(key, value, actions[key])

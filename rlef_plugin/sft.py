@@ -9,6 +9,7 @@ started by DeepSpeed's own launcher, which takes this process's place; on the CP
 import json
 import logging
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -23,6 +24,9 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.openrlhf_ext import cpu_host, host_cli
 
 log = logging.getLogger("rlef")
+
+DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow", ".py")  # those the host takes for files
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # OWNER/NAME, or NAME alone
 
 
 def main(values: Mapping[str, Any], dry_run: bool) -> None:
@@ -56,18 +60,34 @@ def plan(values: Mapping[str, Any]) -> tuple[list[str], bool]:
 
 
 def _check_rows(data: Any) -> None:
-    """The first row of a local JSONL file, which must be a dialog that ends with a response."""
-    path = Path(data.dataset or "")
+    """The first row of each local JSONL file, which must be a dialog that ends with a response.
+
+    Of a dataset of the hub, a folder or another format the host's own loader speaks.
+    """
     if not data.dataset:
         raise UsageError("data.dataset is missing: name the JSONL file that `rlef mine` wrote")
-    if not path.is_file():
-        return  # a hub id or a folder: the host's own loader speaks
-    with path.open() as lines:
-        row = json.loads(next(lines, "{}"))
-    messages = row.get(data.input_key)
-    if not (isinstance(messages, list) and messages and messages[-1].get("role") == "assistant"):
+    for place in data.dataset.split(","):  # as the host splits it
+        name = place.partition("@")[0].strip()
+        path = Path(name)
+        if path.is_file() and path.suffix in (".json", ".jsonl"):
+            _check_dialog(path, data.input_key)
+        elif not path.exists() and (path.suffix in DATA_SUFFIXES or not HUB_ID.fullmatch(name)):
+            raise UsageError(f"data.dataset={name} does not exist: name the JSONL file that `rlef mine` wrote")
+
+
+def _check_dialog(path: Path, key: str) -> None:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            row = json.loads(next(lines, "{}"))
+    except ValueError as error:
         raise UsageError(
-            f"{path} has no dialog under {data.input_key!r} in its first row: set data.input_key=messages for a file "
+            f"the first line of data.dataset={path} is not JSON ({error}): name the JSONL file that `rlef mine` wrote"
+        ) from None
+    messages = row.get(key) if isinstance(row, dict) else None
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not (isinstance(last, dict) and last.get("role") == "assistant"):
+        raise UsageError(
+            f"{path} has no dialog under {key!r} in its first row: set data.input_key=messages for a file "
             "that `rlef mine` wrote"
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlef_plugin.checkpoints import agree, begin, latest, models_of
+from rlef_plugin.checkpoints import agree, begin, drop_old_models, latest, models_of
 
 
 def save(path: Path, model: str, step: int, *, best: bool = False, whole: bool = True, noted: bool = True) -> None:
@@ -104,3 +104,14 @@ def test_killed_in_the_first_save_leaves_nothing_to_go_on_from(tmp_path: Path) -
     assert agree(tmp_path) is None
     assert notes(tmp_path) == [None, None]  # the host would load what the policy's note names
     assert agree(tmp_path / "nothing") is None
+
+
+def test_a_loadable_model_goes_with_its_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, "_actor", 40)
+    save(tmp_path, "_actor", 20, best=True)
+    for name in ("global_step20_hf", "global_step40_hf", "best_global_step10_hf", "best_global_step20_hf", "mine_hf"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    drop_old_models(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["_actor", "best_global_step20_hf", "global_step40_hf", "mine_hf"]

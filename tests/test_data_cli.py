@@ -43,11 +43,13 @@ def test_both_forms_make_the_same_store(tmp_path: Path) -> None:
 
 def test_malformed_rows_and_stores_that_are_there(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows.jsonl", ROW, ROW | {"description": 1})
-    with pytest.raises(UsageError, match="rows.jsonl, row 2: description is int 1, not text; repair the row"):
+    with pytest.raises(
+        UsageError, match="rows.jsonl, row 2: description is int 1, not text; repair the row, or .* --skip-malformed"
+    ):
         rlef(rows, "--out", tmp_path / "s")
     assert "1 malformed" in rlef(rows, "--out", tmp_path / "s", "--skip-malformed", "--split", "valid")
     assert ProblemStore.open(tmp_path / "s").splits == {"valid": 1}
-    with pytest.raises(UsageError, match="already holds a problem store"):
+    with pytest.raises(UsageError, match="already holds a problem store: .* replace it with --overwrite"):
         rlef(rows, "--out", tmp_path / "s", "--skip-malformed")
     rlef(rows, "--out", tmp_path / "s", "--skip-malformed", "--overwrite")
     with pytest.raises(UsageError, match="there is no format 'tacos': choose codecontests, taco"):

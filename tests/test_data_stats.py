@@ -72,3 +72,10 @@ def test_the_picture_needs_matplotlib(store: ProblemStore, monkeypatch: pytest.M
     done = CliRunner().invoke(app, ["data", "stats", str(store.path), "--png", "s.png"])
     assert isinstance(done.exception, UsageError)
     assert "install rlef-plugin[plots]" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["none/s.png", "s.nosuch"])
+def test_a_picture_that_cannot_be_written(store: ProblemStore, tmp_path: Path, name: str) -> None:
+    done = CliRunner().invoke(app, ["data", "stats", str(store.path), "--png", str(tmp_path / name)])
+    assert isinstance(done.exception, UsageError)
+    assert f"{name} cannot be written (" in str(done.exception) and "choose another file" in str(done.exception)

@@ -314,3 +314,9 @@ def test_a_program_that_hangs_is_not_run_to_the_end(tmp_path: Path) -> None:
 
     (found,) = asyncio.run(run())
     assert found.incorrect == ("333" + "-" * 37,)
+
+
+@pytest.mark.parametrize("share", ["5", "-0.1"])
+def test_the_share_of_accepted_programs_is_one(tmp_path: Path, share: str) -> None:
+    done = CliRunner().invoke(app, ["data", "verify", str(tmp_path), "--min-accepted", share])
+    assert done.exit_code == 2 and "--min-accepted" in done.output

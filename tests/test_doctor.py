@@ -94,15 +94,34 @@ def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, ok: bool, status: int)
     assert doctor.main() == status
 
 
-def test_gpus_are_what_the_driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gpus, ok", [("", False), ("1 x NVIDIA H100, 81559 MiB", True)])
+def test_without_gpus_a_compiler_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: str, ok: bool
+) -> None:
+    monkeypatch.setattr(doctor, "_gpus", lambda: gpus)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor.machine_checks()[-1].detail.startswith("none: ")
+    monkeypatch.delenv("CXX", raising=False)
+    check = doctor.machine_checks()[-1]
+    assert (check.name, check.ok, check.fix) == ("C++ compiler", ok, "apt-get install g++, or name one in CXX")
+    assert "no c++, which DeepSpeed builds its optimiser with" in check.detail
+    tool = tmp_path / "clang"
+    tool.touch(mode=0o755)
+    monkeypatch.setenv("CXX", "clang -v")
+    assert doctor.machine_checks()[-1] == Check("C++ compiler", True, str(tool), check.fix)
+
+
+def test_gpus_are_what_the_driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gpu() -> str:
+        return next(check.detail for check in doctor.machine_checks() if check.name == "GPU")
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu().startswith("none: ")
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 81559 MiB'\necho 'NVIDIA H100, 81559 MiB'\n")
     tool.chmod(0o755)
-    assert doctor.machine_checks()[-1].detail == "2 x NVIDIA H100, 81559 MiB"
+    assert gpu() == "2 x NVIDIA H100, 81559 MiB"
     tool.write_text("#!/bin/sh\necho 'has failed because it could not communicate with the driver'\nexit 9\n")
-    assert doctor.machine_checks()[-1].detail.startswith("none: ")
+    assert gpu().startswith("none: ")
 
 
 def test_too_little_memory_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rlef_plugin.env import CodeContestsEnv, EnvConfig
+from rlef_plugin.env.few_shot import _by_length, check_examples
 from rlef_plugin.errors import UsageError
 from rlef_plugin.problems.records import Problem, TestCase
 
@@ -65,3 +66,11 @@ def test_says_what_is_missing(mined: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("{}\n")
     with pytest.raises(UsageError, match="name a file of `rlef mine`"):
         first_message("p", tmp_path / "bad")
+
+
+def test_a_file_without_both_numbers_of_attempts_is_refused_at_once(mined: Path) -> None:
+    check_examples(str(mined))
+    mined.write_text(json.dumps(row("q", 2, "other")) + "\n")
+    _by_length.cache_clear()
+    with pytest.raises(UsageError, match="has no dialog with 3 attempts: mine more rollouts"):
+        check_examples(str(mined))

@@ -1128,6 +1128,40 @@ def test_a_checkpoint_is_not_whole_while_it_is_written_again() -> None:
 
 
 @in_host
+def test_the_best_policy_is_saved_as_a_model_and_the_one_before_goes() -> None:
+    """The host's own method: `<ckpt.path>/<tag>_hf`, beside the shards, of which rotation deletes only these."""
+    from openrlhf.trainer.ray import ppo_actor
+
+    from rlef_plugin.openrlhf_ext.policy import Policy
+
+    path = Path(tempfile.mkdtemp(dir=os.environ["WORK"]))
+
+    def save_ckpt(model: Any, folder: str, tag: str, *_: Any, **__: Any) -> None:
+        for old in Path(folder).glob("best*"):  # DeepspeedStrategy.save_ckpt deletes the last best one first
+            old.rmdir()
+        Path(folder, tag).mkdir(parents=True)
+
+    actor = Policy.__new__(Policy)
+    actor.strategy = SimpleNamespace(
+        args=SimpleNamespace(
+            ckpt=SimpleNamespace(path=str(path), max_num=3, max_mem=1.0), train=SimpleNamespace(enable_ema=False)
+        ),
+        is_rank_0=lambda: True,
+        save_ckpt=save_ckpt,
+        save_model=lambda model, tokenizer, folder: Path(folder).mkdir(),
+    )
+    actor.disable_ds_ckpt, actor.save_hf_ckpt = False, True
+    actor.actor, actor.tokenizer = SimpleNamespace(model=None), None
+    barrier, ppo_actor.torch_dist_barrier_and_cuda_sync = ppo_actor.torch_dist_barrier_and_cuda_sync, lambda: None
+    try:
+        for step in (212, 424):
+            actor.save_checkpoint(tag=f"best_global_step{step}")
+    finally:
+        ppo_actor.torch_dist_barrier_and_cuda_sync = barrier
+    same("models", [folder.name for folder in path.glob("*_hf")], ["best_global_step424_hf"])
+
+
+@in_host
 def test_lora_weights_reach_vllm_as_the_model_without_adapters_names_them() -> None:
     import torch
     from peft import LoraConfig, get_peft_model

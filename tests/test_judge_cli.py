@@ -172,6 +172,8 @@ def test_a_program_may_come_through_a_pipe(rlef: Any, store: str, monkeypatch: p
         (["p.py", "--problem-file", "list.json"], r"list.json holds a list, but one problem is one JSON object"),
         (["p.py", "--problem-file", "bad.json"], r"bad.json is not a problem: public_tests is missing"),
         (["p.py", "--problem-file", "two.jsonl"], r"two.jsonl holds several problems: .* use --store"),
+        (["p.py", "--problem-file", "bad.yaml"], r"bad.yaml holds no problem: it is not YAML \(while parsing"),
+        (["p.py", "--problem-file", "empty.yaml"], r"empty.yaml holds no problem: it is empty"),
         (["echo", "p.py"], r"give `rlef judge PROBLEM PROGRAM --store STORE`"),
         (["echo", "p.py", "--store", "store", "--env", "no.Env"], r"--env 'no.Env' cannot be imported"),
         (["--store", "store", "--split", "test"], r"has no split 'test'"),
@@ -183,6 +185,8 @@ def test_wrong_use_is_one_sentence_and_status_2(
 ) -> None:
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "bad.json").write_text("{}")
+    (tmp_path / "bad.yaml").write_text("name: [a")
+    (tmp_path / "empty.yaml").write_text("")
     (tmp_path / "two.jsonl").write_text(2 * (json.dumps(ECHO) + "\n"))
     said = rlef(*words)
     assert (said.status, said.out) == (2, "")

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -97,6 +98,8 @@ PAPER = {
     "eval.steps": 212,  # 13 steps make 49 updates: 799 of 800
     "eval.temperature": 0.2,
     "ckpt.best_metric_key": "eval_valid_pass1",
+    "ckpt.save_hf": True,  # so that the best one can be evaluated
+    "ckpt.load_enable": True,  # the same command goes on after a crash
     "critic.freezing_steps": -1,  # policy and critic learn from the first step on
 }
 
@@ -325,6 +328,12 @@ REFUSALS = {
     "our type": (["rlef.turn_limit=many"], ["--rlef.turn_limit", "invalid int value: 'many'"]),
     "our range": (["rlef.turn_limit=0"], ["rlef.turn_limit is 0"]),
     "our choice": (["rlef.whiten=batch"], ["--rlef.whiten", "'batch'", "'token'"]),
+    "no pass": (["train.num_episodes=0"], ["train.num_episodes is 0, but it must be greater than 0"]),
+    "no update": (["train.batch_size=0"], ["train.batch_size is 0, but it must be greater than 0"]),
+    "a temperature that divides by zero": (["rollout.temperature=0"], ["rollout.temperature is 0.0, but it must be"]),
+    "a negative temperature": (["eval.temperature=-1"], ["eval.temperature is -1.0, but it must be at least 0"]),
+    "rollouts of no step": (["rlef.rollouts_every=-1"], ["rlef.rollouts_every is -1, but it must be at least 0"]),
+    "batches of no step": (["rlef.dump_batches_every=-1"], ["rlef.dump_batches_every is -1"]),
     "judge range": (["rlef.judge.workers=-1"], ["rlef.judge", "-1"]),
 }
 
@@ -517,13 +526,15 @@ def test_versions_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         preflight.check_versions()
 
 
+FEW = ("train.batch_size=3", "train.micro_batch_size=3")  # the store's two problems fill an update
+
+
 def test_preflight_comes_before_the_run(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("check_versions", "check_sandbox", "check_context"):
         monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name))
     monkeypatch.setattr(launcher, "run", lambda plan: calls.append("run"))
-    few = ["train.batch_size=3", "train.micro_batch_size=3"]  # the store's two problems fill an update
-    launcher.main(flags_of("cpu-demo.yaml", store, *few))
+    launcher.main(flags_of("cpu-demo.yaml", store, *FEW))
     assert calls == ["check_versions", "check_sandbox", "check_context", "run"]
 
 
@@ -615,7 +626,7 @@ def test_ray_is_stopped_however_the_host_ends(
 ) -> None:
     def host(flags: list[str]) -> None:
         assert RlefConfig.from_environment() == plan.config
-        assert flags == plan.host_flags
+        assert flags == [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]  # there is no checkpoint
         assert len(fake_ray.started) == 1 and not stopped
         raise end
 
@@ -678,15 +689,43 @@ def command(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
 
 
 def test_dry_run_prints_the_hosts_command_and_imports_nothing_heavy(store: Path) -> None:
-    overrides = [f"data.prompt_dataset={store}", "data.max_len=512"]
+    overrides = [f"data.prompt_dataset={store}", "data.max_len=512", *FEW]
     train = ["-m", "rlef_plugin", "train", "recipes/cpu-demo.yaml", *overrides, "--dry-run"]
     done = command("-X", "importtime", *train)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "rlef_plugin.launcher" in imported
     assert not {"ray", "torch", "transformers", "vllm", "openrlhf.trainer"} & imported
-    flags = flags_of("cpu-demo.yaml", store, "data.max_len=512")
-    assert done.stdout == launcher.describe(flags) + "\n"
-    assert f"python -m {HOST} " in done.stdout and "--data.max_len 512" in done.stdout
+    flags = flags_of("cpu-demo.yaml", store, "data.max_len=512", *FEW)
+    assert shlex.split(done.stdout) == ["python", "-m", HOST, *flags]
+    assert flags[:2] == ["--env", "rlef_plugin.CodeContestsEnv"] and "--rlef.turn_limit" in flags
+
+
+def test_what_a_dry_run_prints_trains_with_the_same_plan(store: Path) -> None:
+    """Without --env in the recipe too: the host's command without it would be the stock host's."""
+    without = flags_of("cpu-demo.yaml", store, *FEW)[2:]
+    [_, _, module, *flags] = shlex.split(launcher.describe(without))
+    assert (module, flags[0]) == (HOST, "--env")
+    assert launcher.make_plan(flags) == launcher.make_plan(without)
+
+
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        (["env=nowhere.Env"], "--env 'nowhere.Env' cannot be imported"),
+        (["rlef.prompts=/nowhere"], "rlef.prompts is '/nowhere', which is no folder"),
+        (["rlef.few_shot=/nowhere"], "rlef.few_shot=/nowhere cannot be read"),
+        (["rlef.feedback=random"], "rlef.feedback=random needs incorrect solutions"),
+        (["train.batch_size=9", "train.micro_batch_size=9"], "whose 6 rollouts are fewer than one update's 9"),
+    ],
+)
+def test_a_dry_run_finds_what_needs_no_model(store: Path, overrides: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        launcher.describe(flags_of("cpu-demo.yaml", store, *FEW, *overrides))
+
+
+def test_an_empty_env_flag_is_not_the_default(store: Path) -> None:
+    with pytest.raises(UsageError, match="--env '' is not a subclass of rlef_plugin.Environment"):
+        launcher.describe(["--env", "", *flags_of("cpu-demo.yaml", store, *FEW)[2:]])
 
 
 def test_the_cli_says_a_users_error_in_one_line() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
+from rlef_plugin.cli import app
 from rlef_plugin.env import Dialog
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.analyze import analyze
@@ -205,3 +207,8 @@ def test_over_seeds_leaves_out_what_is_not_known() -> None:
     rows = found["rlef-none-T1"]
     assert sorted(rows) == ["recovered", "solved_by_turn_2"]
     assert rows["solved_by_turn_2"] == {"mean": 0.5, "min": 0.5, "max": 0.5, "seeds": 2}
+
+
+def test_no_seed_is_refused() -> None:
+    done = CliRunner().invoke(app, ["learn", "--seeds", "0"])
+    assert done.exit_code == 2 and "--seeds" in done.output

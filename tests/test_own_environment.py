@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +15,8 @@ from rlef_plugin.env import EnvConfig, load_environment
 from rlef_plugin.judge import JudgeConfig, Verdict, open_judge
 from rlef_plugin.problems import ProblemStore, build_store
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "environments.md").read_text()
+REPO = Path(__file__).resolve().parents[1]
+TEXT = (REPO / "docs" / "environments.md").read_text()
 
 
 def shown(name: str) -> str:
@@ -58,3 +62,19 @@ def test_an_episode_of_it(files: Path) -> None:
     assert wrong.verdict == Verdict.WRONG_OUTPUT and "but your program printed\n```\nBo\nAl\n```" in wrong.observation
     assert "it ended with\n```\nOperationalError: no such column: nam\n```" in error.observation
     assert right.solved and right.code == "select name from people order by -age\n"
+
+
+@pytest.mark.host
+def test_its_commands_work(files: Path) -> None:
+    """As printed; of the training run, all that needs no model."""
+    [block] = re.findall(r"^```text\nexport PYTHONPATH=\$PWD\n(.*?)^```$", TEXT, flags=re.M | re.S)
+    (files / "recipes").symlink_to(REPO / "recipes")
+    path = os.pathsep.join((str(files), *filter(None, [os.environ.get("PYTHONPATH")]), str(REPO)))
+    for line in block.replace("\\\n", " ").splitlines():
+        [program, *words] = shlex.split(line)
+        assert program == "rlef"
+        command = [sys.executable, "-m", "rlef_plugin", *words, *(["--dry-run"] if words[0] == "train" else [])]
+        done = subprocess.run(
+            command, cwd=files, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"

@@ -185,6 +185,12 @@ def test_the_folder_of_recipes_does_not_hide_the_module_of_that_name(installed: 
     )
 
 
+def test_our_recipes_are_found_from_the_wheel(installed: Installed) -> None:
+    code = "from pathlib import Path; from rlef_plugin import recipes; print(recipes.find(Path('recipes/micro.yaml')))"
+    found = Path(installed.run("python", "-c", code).stdout.strip())
+    assert found == installed.site / "rlef_plugin" / "recipes" / "micro.yaml"
+
+
 @pytest.mark.nsjail
 def test_the_doctor_runs_from_the_wheel_and_misses_only_the_host(installed: Installed) -> None:
     rows = [line.split("│") for line in installed.run("rlef", "doctor", status=1).stdout.splitlines() if "│" in line]

@@ -103,8 +103,21 @@ def test_a_binary_file_is_no_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])
 def test_a_missing_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="there is no recipe .*: give the path of a YAML file"):
+    with pytest.raises(
+        UsageError, match="there is no recipe .*: give the path of a YAML file, or one of ours, cpu-demo, .*sft-cpu$"
+    ):
         recipes.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["llama3.1-8b", "llama3.1-8b.yaml", "recipes/llama3.1-8b.yaml"])
+def test_our_recipes_are_found_by_name_where_there_is_no_such_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipes.load(Path(name)) == recipes.load(REPO / "recipes" / "llama3.1-8b.yaml")
+    Path("recipes").mkdir()
+    Path("recipes/llama3.1-8b.yaml").write_text("data.max_len: 1")
+    assert (recipes.load(Path(name)) == {"data.max_len": 1}) == name.startswith("recipes/")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +145,7 @@ def test_an_override_that_is_none(recipe, override: str, words: str) -> None:
             ["--algo.advantage.is_correction_threshold", "0", "1"],
         ),
         ({"algo.advantage.is_correction_level": False}, ["--algo.advantage.is_correction_level", "off"]),
-        ({"data.max_len": None, "env": None}, []),
+        ({"data.max_len": None, "rlef.turn_limit": None}, []),
         ({"env": "a.B"}, ["--env", "a.B"]),
         ({"reward.clip_range": [-10, 10]}, ["--reward.clip_range", "-10", "10"]),
         ({"rlef.invalid_code_reward": -1.0e-5}, ["--rlef.invalid_code_reward=-1e-05"]),
@@ -142,6 +155,12 @@ def test_an_override_that_is_none(recipe, override: str, words: str) -> None:
 )
 def test_to_flags(values: dict[str, Any], flags: list[str]) -> None:
     assert recipes.to_flags(values) == flags
+
+
+@pytest.mark.parametrize("override", ["env=", "env=null", "env=''"])
+def test_an_empty_environment_is_refused(recipe, override: str) -> None:
+    with pytest.raises(UsageError, match="^env is empty: name a class, such as rlef_plugin.CodeContestsEnv, or leave"):
+        recipes.to_flags(recipes.load(recipe(""), [override]))
 
 
 @pytest.mark.parametrize("text", ["off", "no", "false"])

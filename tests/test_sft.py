@@ -1,6 +1,7 @@
 """The supervised baseline: its recipes through the host's own parser, and a run of the host's train_sft on the CPU."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def test_the_paper_recipe_has_the_papers_numbers(tmp_path: Path) -> None:
     chosen = values("sft-8b.yaml")
     assert chosen["adam.lr"] in (5e-6, 2e-6) and chosen["train.max_epochs"] in (2, 3)
     assert (chosen["train.batch_size"], chosen["data.max_len"], chosen["adam.weight_decay"]) == (64, 8192, 0.1)
-    assert chosen["lr_warmup_ratio"] * (313_639 // 64) * chosen["train.max_epochs"] == pytest.approx(10, rel=0.5)
+    steps = (313_639 // 64) * chosen["train.max_epochs"]
+    assert math.ceil(steps * chosen["lr_warmup_ratio"]) == 10  # as the host counts
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,8 @@ def test_the_paper_recipe_has_the_papers_numbers(tmp_path: Path) -> None:
         (["data.input_kee=x"], "did you mean 'data.input_key'"),
         (["data.dataset=null"], "data.dataset is missing"),
         (["data.input_key=dialog"], "set data.input_key=messages"),
+        (["data.dataset=nowhere.jsonl"], "data.dataset=nowhere.jsonl does not exist: name the JSONL file that `rlef"),
+        (["data.dataset=/no/where"], "data.dataset=/no/where does not exist"),
         (
             ["data.multiturn=true", "data.apply_chat_template=false"],
             "the host refuses these flags: apply_chat_template",
@@ -65,6 +69,29 @@ def test_what_cannot_work_is_said_at_once(tmp_path: Path, overrides: list[str], 
     file = rows(tmp_path / "sft.jsonl")
     with pytest.raises(UsageError, match=said):
         sft.plan(values("sft-cpu.yaml", f"data.dataset={file}", *overrides))
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("user: hello", "the first line of data.dataset=.* is not JSON"),
+        ("[1, 2]", "has no dialog under 'messages' in its first row"),
+        ('{"messages": ["Print one.", "print(1)"]}', "has no dialog under 'messages' in its first row"),
+        ('{"messages": "Print one."}', "has no dialog under 'messages' in its first row"),
+    ],
+)
+def test_rows_that_are_no_dialogs_are_refused(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "sft.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match=said):
+        sft.plan(values("sft-cpu.yaml", f"data.dataset={tmp_path / 'sft.jsonl'}"))
+
+
+@pytest.mark.parametrize("dataset", ["owner/name", "name", "owner/name@main"])
+def test_a_dataset_of_the_hub_is_left_to_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sft.plan(values("sft-cpu.yaml", f"data.dataset={dataset}"))
 
 
 def test_dry_run_prints_what_deepspeed_would_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,9 @@ def verify(
     ] = None,
     drop_unsound: Annotated[Path | None, typer.Option(help="Write a store without what is unsound, ordered.")] = None,
     order: Annotated[Path | None, typer.Option(help="Write the whole store, its private tests ordered.")] = None,
-    min_accepted: Annotated[float, typer.Option(help="Of a sound problem's right programs.")] = 0.5,
+    min_accepted: Annotated[
+        float, typer.Option(min=0, max=1, help="Share, of a sound problem's right programs.")
+    ] = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace a store at --drop-unsound or --order.")] = False,
 ) -> None:
     """Judge the programs stored with the problems; say which tests are wrong, and write a store without them.

@@ -7,7 +7,9 @@ import typer
 
 
 def learn(
-    seeds: Annotated[int, typer.Option(help="How many; one of everything each, counted from --first-seed.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many; one of everything each, counted from --first-seed.")
+    ] = 3,
     first_seed: Annotated[int, typer.Option()] = 0,
     arms: Annotated[
         str, typer.Option(help="rlef, summed-kl, token-value, single-turn, no-feedback; or all.")

@@ -9,9 +9,11 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, over the
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/cpu-demo.yaml.")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A YAML file, or the name of one of ours: cpu-demo, llama3.1-8b, ...")
+    ],
     overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option(help="Check what needs no model; print the host's command.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Check what needs no model; print the host's command for it.")] = False,
 ) -> None:
     """Train as a recipe says."""
     from rlef_plugin import launcher, recipes, sft

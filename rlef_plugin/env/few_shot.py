@@ -29,6 +29,17 @@ def preamble(path: str, problem: Problem, prompts: Prompts) -> str:
     return prompts.fill("few_shot", examples="\n\n".join(map(_transcript, chosen)))
 
 
+def check_examples(path: str) -> None:
+    """That the file can be read and has an example of each number of attempts.
+
+    Raises:
+        UsageError: as `preamble`.
+    """
+    for attempts in ATTEMPTS:
+        if not _by_length(path, attempts):
+            raise UsageError(f"rlef.few_shot={path} has no dialog with {attempts} attempts: mine more rollouts")
+
+
 def _shortest(path: str, attempts: int, problem: Problem) -> list[dict[str, str]]:
     told = problem.description.strip() or problem.id
     for _, solved, messages in _by_length(path, attempts):

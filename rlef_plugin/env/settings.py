@@ -1,4 +1,4 @@
-"""What of an episode can be chosen: the fields are keys of a recipe's `rlef:` block (docs/method.md has the table).
+"""What of an episode can be chosen: the fields are keys of a recipe's `rlef:` block (docs/settings.md has them all).
 
 Checked here: each value by itself. Which values fit together in a training run is the launcher's to say. Beside them
 stands what no one chooses: the room that another turn must have, the same in training and in every kind of evaluation.
@@ -19,17 +19,17 @@ Reward = Literal["binary", "fraction"]
 class EnvConfig:
     """What of an episode can be chosen. The names are those of the recipe's `rlef:` block."""
 
-    turn_limit: int = 3
+    turn_limit: int = 3  # responses of an episode, at most
     feedback_tokens: int = 512  # budget of one feedback message
-    invalid_code_reward: float = -0.2  # a response without valid code that is not the last
+    invalid_code_reward: float = -0.2  # reward of a response without valid code that is not the last
     early_stop: bool = True  # end as soon as all public tests pass; never without feedback
     time_limit_s: float = 10.0  # CPU time a test, where the problem sets none
-    memory_limit_mb: int = 1024  # a test, where the problem sets none
-    prompts: str = ""  # folder with files that replace those of rlef_plugin/env/prompts; "" = none
-    feedback: Feedback = "public"  # what a response is answered with; PAPER.md section 8, env/modes.py
-    feedback_seed: int = 0  # of the draws of feedback "random"
-    reward: Reward = "binary"  # of the last response: all tests pass or not, or the fraction that does; reward.py
-    few_shot: str = ""  # file of mined dialogs to show before the problem (env/few_shot.py); "" = none
+    memory_limit_mb: int = 1024  # memory a test, where the problem sets none
+    prompts: str = ""  # folder with files that replace those of rlef_plugin/env/prompts
+    feedback: Feedback = "public"  # what a response is answered with (docs/method.md)
+    feedback_seed: int = 0  # seed of the draws of feedback "random"
+    reward: Reward = "binary"  # of the last response: all tests pass or not, or the fraction that does
+    few_shot: str = ""  # file of mined dialogs to show before the problem (docs/evaluation.md)
 
     def __post_init__(self) -> None:
         for key in ("turn_limit", "feedback_tokens", "time_limit_s", "memory_limit_mb"):

@@ -42,7 +42,8 @@ def _only_row(file: Path) -> dict[str, Any]:
     rows = read_rows(file)
     row, more = next(rows, None), next(rows, None)
     if row is None or row.broken:
-        raise UsageError(f"{file} holds no problem: {row.broken if row else 'it is empty'}")
+        why = row.broken if row is not None and file.read_bytes().strip() else "is empty"
+        raise UsageError(f"{file} holds no problem: it {why}")
     if more is not None:
         raise UsageError(f"{file} holds several problems: make a store of it with `rlef data build`, and use --store")
     return dict(row)

@@ -27,6 +27,7 @@ from rich.console import Console
 from rlef_plugin.errors import UsageError
 from rlef_plugin.micro import results
 from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, Plan, digest, prepare, read_stamp, write_stamp
+from rlef_plugin.recipes import shipped
 
 ARMS: dict[str, tuple[str, ...]] = {
     "rlef": (),
@@ -120,10 +121,7 @@ def learn(learning: Learning, out: Path, console: Console) -> None:
 
 
 def recipe() -> Path:
-    """recipes/micro.yaml of the checkout, or its copy in the wheel."""
-    package = Path(__file__).resolve().parents[1]
-    candidates = (package.parent / "recipes" / "micro.yaml", package / "recipes" / "micro.yaml")
-    return next(path for path in candidates if path.is_file())
+    return shipped() / "micro.yaml"
 
 
 def _prepare(folder: Path, seed: int, plan: Plan, console: Console) -> tuple[Path, Path]:

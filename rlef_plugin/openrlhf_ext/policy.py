@@ -46,6 +46,8 @@ class Policy(original_class(PolicyModelActor)):  # type: ignore[misc]
     def save_checkpoint(self, tag: str, *arguments: Any, **keywords: Any) -> None:
         begin_checkpoint(self.strategy, "_actor", tag)
         super().save_checkpoint(tag, *arguments, **keywords)
+        if self.save_hf_ckpt and not self.disable_ds_ckpt and self.strategy.is_rank_0():
+            checkpoints.drop_old_models(Path(self.strategy.args.ckpt.path))
 
     def broadcast_to_vllm(self) -> None:
         if self.strategy.args.ds.lora.rank == 0:

@@ -144,7 +144,7 @@ class _Building:
     def _reject(self, rejection: Rejection) -> None:
         if rejection.kind == "malformed":
             if self.on_malformed == "fatal":
-                raise StoreError(f"{rejection}; repair the row, or have malformed rows skipped")
+                raise StoreError(f"{rejection}; repair the row, or leave malformed rows out with --skip-malformed")
             logger.warning("skipped: %s", rejection)
         self.report.rejections.append(rejection)
         self.report.read_of[rejection.split] += 1

@@ -129,7 +129,7 @@ def draw(stats: Stats, png: Path) -> None:
     """The same as a picture.
 
     Raises:
-        UsageError: matplotlib is missing.
+        UsageError: matplotlib is missing, or the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -148,7 +148,10 @@ def draw(stats: Stats, png: Path) -> None:
         none = f", {stats.without[name]:,} without" if stats.without[name] else ""
         axis.set_title(f"{name}{none}")
         axis.set_xlabel(AMOUNTS[name] or "number")
-    figure.savefig(png, dpi=100)
+    try:
+        figure.savefig(png, dpi=100)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{png} cannot be written ({error}): choose another file, such as stats.png") from None
 
 
 def _histogram(axis: Any, values: list[float]) -> None:

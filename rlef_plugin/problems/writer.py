@@ -175,7 +175,7 @@ def check_target(out: Path, overwrite: bool) -> None:
     if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).exists()):
         raise StoreError(f"{out} exists and is not a problem store: choose another place, it will not be touched")
     if (out / MANIFEST).exists() and not overwrite:
-        raise StoreError(f"{out} already holds a problem store: choose another place, or allow it to be overwritten")
+        raise StoreError(f"{out} already holds a problem store: choose another place, or replace it with --overwrite")
 
 
 def _facts(file: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.status import Status
 
 from rlef_plugin.errors import UsageError
+from rlef_plugin.recipes import shipped
 from rlef_plugin.runs.files import read_metrics
 from rlef_plugin.tiny import summary
 
@@ -56,7 +57,7 @@ def run(work: Path, problems: Path | None, overrides: list[str], console: Consol
     started = time.monotonic()
     store, model = prepare(work, problems, console)
     if problems is not None:
-        overrides = [f"data.max_len={MAX_LEN}", *overrides]
+        overrides = [f"data.max_len={MAX_LEN}", *small_updates(store), *overrides]
     out = work / "run"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -73,11 +74,16 @@ def run(work: Path, problems: Path | None, overrides: list[str], console: Consol
     console.print(f"Trained model: {out / 'model'}    total time: {time.monotonic() - started:.0f} s")
 
 
+def small_updates(store: Path) -> list[str]:
+    """One or two problems, three rollouts each, fill no update of the recipe's 9."""
+    from rlef_plugin.problems import ProblemStore
+
+    few = ProblemStore.open(store).splits["train"] < 3
+    return ["train.batch_size=3", "train.micro_batch_size=3"] if few else []
+
+
 def recipe() -> Path:
-    """recipes/cpu-demo.yaml of the checkout, or its copy in the wheel."""
-    package = Path(__file__).resolve().parents[1]
-    candidates = (package.parent / "recipes" / "cpu-demo.yaml", package / "recipes" / "cpu-demo.yaml")
-    return next(path for path in candidates if path.is_file())
+    return shipped() / "cpu-demo.yaml"
 
 
 def prepare(work: Path, problems: Path | None, console: Console, steps: int = STEPS) -> tuple[Path, Path]:
@@ -142,6 +148,12 @@ def _make_model(store_path: Path, folder: Path, console: Console, steps: int) ->
 
     with console.status("judging the stored solutions, for dialogs to warm up on"):
         material = asyncio.run(collect())
+    if not material:
+        raise UsageError(
+            "no training problem has both a right and a wrong program stored with it, as judged, of at most "
+            f"{MAX_RESPONSE - len(dialogs.response(''))} characters each, for the tiny model to warm up on: give "
+            "your rows `solutions` and `incorrect_solutions`"
+        )
     texts = [
         text for m in material for text in (m.first_message, *m.right, *(part for pair in m.wrong for part in pair))
     ]
