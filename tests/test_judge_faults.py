@@ -225,3 +225,19 @@ def test_closing_ends_bombs_in_flight_within_two_seconds() -> None:
         return seconds
 
     assert with_judge(action, workers=4) < 2
+
+
+def test_closing_a_judge_whose_server_is_stuck_ends_it_and_its_jails() -> None:
+    """A stopped process is deaf to SIGTERM, as one is in which the interpreter never comes back from a call."""
+
+    async def action(judge: Judge) -> None:
+        task = ask(judge, LOOP, cpu_s=600)
+        jail = await victim_at_work("jail")
+        server = int(Path(f"/proc/{jail}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(server, signal.SIGSTOP)
+        started = set(descendants())
+        await judge.close()
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+        await asyncio.gather(task, return_exceptions=True)
+
+    with_judge(action)

@@ -217,8 +217,10 @@ def main(descriptor: int) -> None:
 
 
 def keep(server: int) -> int:
-    """Waits for the server, then ends and reaps whatever jails it left, which this process has adopted."""
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(server, signal.SIGTERM))
+    """Waits for the server, then ends and reaps whatever jails it left, which this process has adopted. The first
+    SIGTERM is passed on to the server; at a second one it still has not ended, and is killed."""
+    insist = iter((signal.SIGTERM,))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(server, next(insist, signal.SIGKILL)))
     status = os.waitpid(server, 0)[1]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):
