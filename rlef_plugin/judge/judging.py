@@ -10,7 +10,8 @@ A jail whose processes together take too much is ended by the server's watch: OU
 Which test it was that cost a jail is only known if no results were waiting in it, so the next jails send each at once.
 
 With `isolation="program"` one process first runs all tests (`sandbox/shared.py`); what it does not pass is run again,
-each test in a process of its own, and only that is a result other than ACCEPTED."""
+each test in a process of its own, and only that is a result other than ACCEPTED. Where nothing is expected there is
+nothing to pass, so each test has its own process from the start."""
 
 import asyncio
 import os
@@ -180,7 +181,8 @@ async def _drive(jail: JailProcess, job: Job) -> None:
     jail.deadline = asyncio.get_running_loop().time() + COMPILE_S
     jail.memory_limit_bytes = job.limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
     jail.cpu_limit_s = 2 * job.limits.cpu_s + CPU_SLACK_S
-    shared = job.isolation == "program" and not job.compiled  # once: a later jail is here because that went wrong
+    # Once, as a later jail is here because that went wrong; and never where no output says what a test left behind.
+    shared = job.isolation == "program" and not job.compiled and job.expected is not None
     _take_accepted(job)
     first = _left(job)[: SHARED_TESTS if job.stop_at_failure else None] if shared else _left(job)
     jail.writer.write(pack(_task(job) | _batch(job, first, shared)))
