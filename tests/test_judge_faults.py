@@ -86,6 +86,21 @@ def test_whoever_is_killed_once_is_replaced_and_the_verdict_is_right(kind: str) 
     assert [test.verdict.label for test in result.tests] == ["accepted"] * 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
+def test_idle_jails_that_died_cost_the_next_program_nothing(number: signal.Signals) -> None:
+    """More of them than a program has tries."""
+
+    async def action(judge: Judge) -> list[ProgramResult]:
+        assert (await ask(judge, ECHO)).accepted
+        while len(idle := [jail for jail in jails() if descendants(jail)]) < 6:
+            await asyncio.sleep(0.01)
+        for jail in idle:
+            os.kill(jail, number)
+        return await asyncio.gather(*(ask(judge, ECHO) for _ in range(6)))
+
+    assert all(result.accepted for result in with_judge(action, workers=6))
+
+
 def test_jails_that_are_killed_again_and_again_are_an_error_and_never_a_verdict() -> None:
     async def kill_all() -> None:
         while True:

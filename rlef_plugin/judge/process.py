@@ -7,6 +7,7 @@ and SIGTERM to nsjail, which kills and reaps what is inside; SIGKILL would leave
 
 import asyncio
 import os
+import select
 import shutil
 import signal
 import socket
@@ -48,6 +49,16 @@ class JailProcess:
         if self.cpu_seen[0] != self.test_started:
             self.cpu_seen = self.test_started, total_s
         return total_s - self.cpu_seen[1] > self.cpu_limit_s
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for its program: it lives, and has nothing to say. The kernel is asked, since the event
+        loop may not know yet."""
+        if self.exited.done() or self.reader.at_eof() or self.writer.is_closing():
+            return False
+        control = select.poll()
+        control.register(self.writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return not control.poll(0)
 
     def fail(self, error: Exception) -> None:
         """Makes whoever waits for this jail's next frame stop waiting."""

@@ -27,6 +27,7 @@ from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
 
 START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
+START_TRIES = 1 + len(START_PAUSES_S)
 SHUTDOWN_S = 1.5
 WATCH_S = 0.25
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -59,19 +60,29 @@ class Pool:
         await asyncio.shield(self._starting[0])
 
     async def take(self) -> JailProcess:
+        """One that waits for a program when this returns, so that none answers for a death before its own start."""
+        for _ in range(self._workers + START_TRIES):
+            jail = await self._next()
+            self._taken.add(jail)
+            jail.exited.add_done_callback(lambda _, jail=jail: self._taken.discard(jail))  # type: ignore[misc]
+            if jail.idle:
+                return jail
+            jail.end()
+        raise SandboxError(
+            "Jails end before they are given a program: look for what kills them, or run `rlef doctor`."
+        )
+
+    async def _next(self) -> JailProcess:
         while len(self._starting) and _failed(self._starting[0]):
             self._starting.popleft()  # it failed some time ago; a start that is asked for now may not
         self._refill()
         task = self._starting.popleft()
         self._refill()
         try:
-            jail = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._starting.appendleft(task)
             raise
-        self._taken.add(jail)
-        jail.exited.add_done_callback(lambda _: self._taken.discard(jail))
-        return jail
 
     async def watch(self) -> None:
         """Gives up jails that have said nothing for too long, or whose processes together take too much."""
