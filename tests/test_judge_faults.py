@@ -116,6 +116,19 @@ def test_jails_that_are_killed_again_and_again_are_an_error_and_never_a_verdict(
     with_judge(action)
 
 
+def test_the_kernel_would_end_jails_before_their_server() -> None:
+    async def action(judge: Judge) -> None:
+        assert (await ask(judge, ECHO)).accepted
+        task = ask(judge, LOOP, cpu_s=600)
+        jail = await victim_at_work("jail")
+        server = int(Path(f"/proc/{jail}/stat").read_text().rpartition(")")[2].split()[1])
+        scores = [Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in (server, jail, *descendants(jail))]
+        assert scores == ["900\n", *["1000\n"] * (len(scores) - 1)] and len(scores) >= 4
+        task.cancel()
+
+    with_judge(action)
+
+
 # ---- nsjail that fails ----
 
 

@@ -15,10 +15,12 @@ import tempfile
 from functools import partial
 
 from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure, sandbox_config
+from rlef_plugin.judge.procfs import set_oom_score
 from rlef_plugin.judge.verdicts import SandboxError
 from rlef_plugin.judge.wire import pack, read_frame
 
 START_S = 20.0  # a jail that is not ready by then is given up
+OOM_SCORE = 1000  # the highest: jails die before anything else does
 END_S = 3.0  # nsjail gets this long after SIGTERM
 RESERVED_FD = 9  # file descriptors up to here are jail-side numbers, so the server's own must lie above
 
@@ -135,6 +137,7 @@ class Starter:
             os.close(files[2])
             os.close(files[3])
             raise SandboxError(f"{argv[0]} cannot be started ({error}): reinstall it.") from error
+        set_oom_score(pid, OOM_SCORE)  # long before nsjail forks, so all that is inside has it too
         self._exits[pid] = self._loop.create_future()
         return JailProcess(pid, self._exits[pid], (files[2], files[3]), scratch)
 
