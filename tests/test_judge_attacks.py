@@ -171,6 +171,32 @@ print(input())"""
     assert [test.verdict for test in judge(source, tests).tests] == [Verdict.ACCEPTED] * 4
 
 
+@defence(
+    ("sandbox/policy.kafel", "sched_setaffinity { pid == 0 }", "sched_setaffinity"),
+    ("sandbox/policy.kafel", "setpriority { which == 0 && who == 0 }", "setpriority"),
+)
+def test_priority_and_cores_of_the_runner_cannot_be_changed(judge: SyncJudge) -> None:
+    """Nor those of its process group, or of its user."""
+    source = """
+import os
+before = os.sched_getaffinity(1)
+for attack in (
+    lambda: os.sched_setaffinity(1, {min(before)}),
+    lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
+    lambda: os.setpriority(os.PRIO_PGRP, 0, 19),
+    lambda: os.setpriority(os.PRIO_USER, 0, 19),
+):
+    try:
+        attack()
+        print("changed")
+    except OSError:
+        pass
+os.sched_setaffinity(0, {min(before)})
+os.setpriority(os.PRIO_PROCESS, 0, 19)
+print(os.sched_getaffinity(1) == before, os.getpriority(os.PRIO_PROCESS, 1) < 19 or before)"""
+    assert judge.output(source).startswith("True ")
+
+
 def test_runner_survives_a_flood_of_its_own_alarm_signal(judge: SyncJudge) -> None:
     """`Watch.ring` in `sandbox/watch.py` neither runs inside itself nor loses its timer."""
     source = """
