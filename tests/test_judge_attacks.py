@@ -197,6 +197,16 @@ print(os.sched_getaffinity(1) == before, os.getpriority(os.PRIO_PROCESS, 1) < 19
     assert judge.output(source).startswith("True ")
 
 
+@defence(
+    ("sandbox/streams.py", "        posix.utime(folder, (0, 0))\n", ""),
+)
+def test_times_of_the_scratch_folder_carry_nothing_to_the_next_test(judge: SyncJudge) -> None:
+    source = (
+        "import os\nprint(os.stat('/tmp').st_mtime, os.stat('/tmp').st_atime)\nos.utime('/tmp', (int(input()), 7))"
+    )
+    assert [test.stdout for test in judge.run(source, ["7", "0", "7"])] == [b"0.0 0.0\n"] * 3
+
+
 def test_runner_survives_a_flood_of_its_own_alarm_signal(judge: SyncJudge) -> None:
     """`Watch.ring` in `sandbox/watch.py` neither runs inside itself nor loses its timer."""
     source = """
