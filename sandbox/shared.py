@@ -1,8 +1,8 @@
 """All tests of a program in one process, for `judge.isolation: program`: some 0.05 ms a test instead of a fork.
 
 What this gives up: modules and processes that one test leaves are there in the next, a program can keep the inputs it
-has seen, and its memory is measured once for all. So only an accepted test is final here; the judge has every other
-run again by `runner.py`. Inputs of later tests are still out of reach."""
+has seen, and its memory is measured once for all. So only a test whose output is compared and accepted is final here;
+the judge has every other run by `runner.py`. Inputs of later tests are still out of reach."""
 
 import _signal
 import builtins

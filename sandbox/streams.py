@@ -46,6 +46,7 @@ def empty_scratch(folder: str, mode: int = 0o700) -> bool:
                 posix.rmdir(path)
             else:
                 posix.unlink(path)
+        posix.utime(folder, (0, 0))
         return True
     except (OSError, ValueError, RecursionError):
         return False

@@ -74,6 +74,16 @@ def test_a_program_neither_sees_nor_answers_for_the_checker(judge: SyncJudge) ->
     assert labels(judged(judge, look, echo)) == ["accepted"] * 3
 
 
+def test_a_program_cannot_print_until_the_checker_breaks(judge: SyncJudge) -> None:
+    """Its time is quadratic: it bears 64 KiB, or 16 times what is expected."""
+    slow = "def check(i, output, e):\n    return sum(output.count('ab') for _ in range(len(output) >> 10)) == 0"
+    tests = (TestCase("65536", "x"), TestCase("65537", "x"), TestCase("8000000", "x"), TestCase("80000", "x" * 5000))
+    code = "print(end='a' * int(input()))"
+    expected = ["accepted", "output limit", "output limit", "accepted"]
+    assert labels(judged(judge, code, problem(slow, tests))) == expected
+    assert labels(judged(judge, code, problem(slow, tests), stop=True)) == expected[:2]
+
+
 BROKEN = [
     ("def check(input, output, expected):\n    return int(output) == 1", "raised ValueError in its line 2"),
     ("def check(input, output, expected):\n    return 1", "returned int"),

@@ -125,6 +125,38 @@ def test_millions_of_digits_take_linear_time() -> None:
     assert time.perf_counter() - started < 5  # int() of it would take minutes
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        "1 x",
+        "1 . 1 x",
+        ". 1 x",
+        "1 e 1 x",
+        "1 . 1 e 1 x",
+        "1 .5",
+        "1 e- 9",
+        "0. 0 1",
+        "9007199254740993 0 .5",
+        "1 inf",
+    ],
+)
+@pytest.mark.parametrize("expected", [b"2", b"2.5", b"x"])
+def test_no_token_takes_more_than_linear_time(parts: str, expected: bytes) -> None:
+    """Parts of one digit are repeated. Eight times the size costs 8 times as much, and 64 times if it is quadratic."""
+
+    def cost(count: int) -> float:
+        token = "".join(part * count if part in ("0", "1", "9") else part for part in parts.split()).encode()
+        times = []
+        for _ in range(5):
+            started = time.process_time()
+            outputs_match(token, expected)
+            times.append(time.process_time() - started)
+        return min(times)
+
+    for count in (500, 100_000):
+        assert cost(8 * count) < 24 * cost(count) + 1e-3
+
+
 def test_large_outputs_take_little_extra_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "BLOCK_BYTES", 1 << 16)
     a = b"12345 abc\n" * 100_000

@@ -121,6 +121,41 @@ print(reached, os.getppid())"""
 
 
 @defence(
+    ("sandbox/policy.kafel", "fcntl { cmd == 1024 || cmd == 1026 },", ""),
+)
+def test_no_lease_and_no_note_can_be_had_of_a_file(judge: SyncJudge) -> None:
+    """A lease on one of the interpreter's files would stop every jail that opens it; here the program's own will do.
+    The upper half of a command means nothing to the kernel."""
+    source = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+open("/tmp/file", "w").close()
+file, folder = os.open("/tmp/file", os.O_RDONLY), os.open("/tmp", os.O_RDONLY)
+for fd, command, value in (file, 1024, 0), (folder, 1026, 1):
+    for upper in 0, 1 << 32:
+        print(libc.syscall(*map(ctypes.c_long, (72, fd, command | upper, value))), ctypes.get_errno())"""
+    assert judge.output(source) == "-1 1\n" * 4
+
+
+@defence(
+    ("sandbox/policy.kafel", "flock, fcntl {", "fcntl {"),
+    ("sandbox/policy.kafel", "open, openat, creat,", "flock, open, openat, creat,"),
+)
+def test_no_file_that_jails_share_can_be_locked_for_others(judge: SyncJudge) -> None:
+    """A lock of `fcntl` that keeps others out needs a file open for writing: within a jail it works."""
+    source = """
+import fcntl, os
+with open(os.__file__) as shared, open("/tmp/own", "w") as own:
+    for lock in fcntl.flock, fcntl.lockf:
+        try:
+            lock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            print(error.errno)
+    fcntl.lockf(own, fcntl.LOCK_EX)"""
+    assert judge.output(source) == "1\n9\n"
+
+
+@defence(
     ("sandbox/runner.py", "_signal.signal(_signal.SIGINT, _signal.SIG_DFL)", "pass"),
 )
 def test_runner_ignores_every_signal_of_a_program(judge: SyncJudge) -> None:
@@ -134,6 +169,42 @@ for number in range(1, 65):
 print(input())"""
     tests = [(f"{i}\n", f"{i}") for i in range(4)]
     assert [test.verdict for test in judge(source, tests).tests] == [Verdict.ACCEPTED] * 4
+
+
+@defence(
+    ("sandbox/policy.kafel", "sched_setaffinity { pid == 0 }", "sched_setaffinity"),
+    ("sandbox/policy.kafel", "setpriority { which == 0 && who == 0 }", "setpriority"),
+)
+def test_priority_and_cores_of_the_runner_cannot_be_changed(judge: SyncJudge) -> None:
+    """Nor those of its process group, or of its user."""
+    source = """
+import os
+before = os.sched_getaffinity(1)
+for attack in (
+    lambda: os.sched_setaffinity(1, {min(before)}),
+    lambda: os.setpriority(os.PRIO_PROCESS, 1, 19),
+    lambda: os.setpriority(os.PRIO_PGRP, 0, 19),
+    lambda: os.setpriority(os.PRIO_USER, 0, 19),
+):
+    try:
+        attack()
+        print("changed")
+    except OSError:
+        pass
+os.sched_setaffinity(0, {min(before)})
+os.setpriority(os.PRIO_PROCESS, 0, 19)
+print(os.sched_getaffinity(1) == before, os.getpriority(os.PRIO_PROCESS, 1) < 19 or before)"""
+    assert judge.output(source).startswith("True ")
+
+
+@defence(
+    ("sandbox/streams.py", "        posix.utime(folder, (0, 0))\n", ""),
+)
+def test_times_of_the_scratch_folder_carry_nothing_to_the_next_test(judge: SyncJudge) -> None:
+    source = (
+        "import os\nprint(os.stat('/tmp').st_mtime, os.stat('/tmp').st_atime)\nos.utime('/tmp', (int(input()), 7))"
+    )
+    assert [test.stdout for test in judge.run(source, ["7", "0", "7"])] == [b"0.0 0.0\n"] * 3
 
 
 def test_runner_survives_a_flood_of_its_own_alarm_signal(judge: SyncJudge) -> None:
@@ -344,7 +415,7 @@ text = input()
 os.pwrite(0, b"x" * 5000, 0)
 os.lseek(0, 1234, 0)
 fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK)
-fcntl.flock(0, fcntl.LOCK_EX)
+fcntl.lockf(0, fcntl.LOCK_EX)
 rest = open(0).read()
 print(text)"""
     tests = [("first line", "first line"), ("2", "2"), ("a\n", "a")]

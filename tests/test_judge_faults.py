@@ -86,6 +86,21 @@ def test_whoever_is_killed_once_is_replaced_and_the_verdict_is_right(kind: str) 
     assert [test.verdict.label for test in result.tests] == ["accepted"] * 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
+def test_idle_jails_that_died_cost_the_next_program_nothing(number: signal.Signals) -> None:
+    """More of them than a program has tries."""
+
+    async def action(judge: Judge) -> list[ProgramResult]:
+        assert (await ask(judge, ECHO)).accepted
+        while len(idle := [jail for jail in jails() if descendants(jail)]) < 6:
+            await asyncio.sleep(0.01)
+        for jail in idle:
+            os.kill(jail, number)
+        return await asyncio.gather(*(ask(judge, ECHO) for _ in range(6)))
+
+    assert all(result.accepted for result in with_judge(action, workers=6))
+
+
 def test_jails_that_are_killed_again_and_again_are_an_error_and_never_a_verdict() -> None:
     async def kill_all() -> None:
         while True:
@@ -97,6 +112,19 @@ def test_jails_that_are_killed_again_and_again_are_an_error_and_never_a_verdict(
             await ask(judge, SPEND)
         killer.cancel()
         assert (await ask(judge, ECHO)).accepted
+
+    with_judge(action)
+
+
+def test_the_kernel_would_end_jails_before_their_server() -> None:
+    async def action(judge: Judge) -> None:
+        assert (await ask(judge, ECHO)).accepted
+        task = ask(judge, LOOP, cpu_s=600)
+        jail = await victim_at_work("jail")
+        server = int(Path(f"/proc/{jail}/stat").read_text().rpartition(")")[2].split()[1])
+        scores = [Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in (server, jail, *descendants(jail))]
+        assert scores == ["900\n", *["1000\n"] * (len(scores) - 1)] and len(scores) >= 4
+        task.cancel()
 
     with_judge(action)
 
@@ -225,3 +253,19 @@ def test_closing_ends_bombs_in_flight_within_two_seconds() -> None:
         return seconds
 
     assert with_judge(action, workers=4) < 2
+
+
+def test_closing_a_judge_whose_server_is_stuck_ends_it_and_its_jails() -> None:
+    """A stopped process is deaf to SIGTERM, as one is in which the interpreter never comes back from a call."""
+
+    async def action(judge: Judge) -> None:
+        task = ask(judge, LOOP, cpu_s=600)
+        jail = await victim_at_work("jail")
+        server = int(Path(f"/proc/{jail}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(server, signal.SIGSTOP)
+        started = set(descendants())
+        await judge.close()
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+        await asyncio.gather(task, return_exceptions=True)
+
+    with_judge(action)

@@ -49,6 +49,12 @@ def test_accepted_tests_share_a_process_and_failed_ones_have_their_own(judge: Sy
     assert [test.stdout for test in result.tests] == [b"1\n", b"2\n", b"1\n", b"4\n", b"1\n"]
 
 
+def test_without_an_expected_output_every_test_has_its_own_process(judge: SyncJudge) -> None:
+    """Whoever asked compares by himself, and could not tell that a result is due to an earlier test."""
+    source = "import sys\nsys.runs = getattr(sys, 'runs', 0) + 1\nprint(sys.runs)"
+    assert [test.stdout for test in judge.run(source, [""] * 12)] == [b"1\n"] * 12
+
+
 def test_inputs_of_later_tests_are_out_of_reach(judge: SyncJudge) -> None:
     source = """
 import os, sys

@@ -27,8 +27,8 @@ class FakeLink:
         self.batches: list[list[Request]] = []
         self.cancelled: list[int] = []
         self.answered: set[int] = set()
-        self.restarts = 0
-        self.away = self.silent = False
+        self.restarts = self.greeted = 0
+        self.away = self.silent = self.busy = False
         self.queues: list[asyncio.Queue[list[Answer] | Exception]] = []
 
     @property
@@ -38,6 +38,9 @@ class FakeLink:
     async def hello(self) -> int:
         if self.away:
             raise LinkLost(f"{self.name} is away")
+        if self.busy:
+            self.greeted += 1
+            await asyncio.Event().wait()
         return self.room
 
     async def alive(self) -> None:
@@ -381,3 +384,25 @@ async def test_a_judge_whose_server_died_is_opened_anew(node, judges) -> None:
         assert await stream == [(place, GOOD)]
         judges[place].broken = "The judge's server process ended"
     assert judges[0].closed and len(judges) == 2
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_lost_node_that_is_only_busy_is_not_restarted(monkeypatch: pytest.MonkeyPatch, silent: bool) -> None:
+    """Others' programs go before a hello, for longer than a node may be silent."""
+    monkeypatch.setattr(spread, "SILENT_S", 0.01)
+
+    @spread_test(2, 2)
+    async def test(judge, a, b) -> None:
+        b.by_itself = True
+        task = ask(judge, "x")
+        await until(lambda: a.programs)
+        a.busy, a.silent = True, silent
+        a.queues[0].put_nowait(LinkLost("the link broke"))
+        await task
+        await until(lambda: a.restarts if silent else a.greeted >= 3)
+        assert bool(a.restarts) == silent
+        a.busy, a.silent, a.by_itself = False, False, True
+        await until(lambda: judge._nodes[0].up)
+        await asyncio.gather(*(ask(judge, str(n)) for n in range(2)))
+
+    test(monkeypatch)

@@ -6,8 +6,10 @@
 The program runs first, in its jail, without any of this; what it printed then goes to `check` in a jail of its own.
 So a program can neither see nor touch the checker, and the checker, which is a user's code, touches nothing of ours.
 It is only asked about clean runs. What the output holds is the model's doing: `check` must not raise on nonsense and
-must not evaluate it. A checker that raises, hangs, takes too much memory or returns anything but True or False is
-broken, and that is an exception with the problem's name, never a verdict: `rlef data verify` finds out beforehand.
+must not evaluate it. Its size is bounded by what is expected (`checked_bytes`), and beyond that is OUTPUT_LIMIT, so
+that no program can print until the checker breaks. A checker that raises, hangs, takes too much memory or returns
+anything but True or False is broken, and that is an exception with the problem's name, never a verdict:
+`rlef data verify` finds out beforehand.
 
 Not promised: that a checker's answer is right, or the same in the next run if it uses chance.
 """
@@ -28,9 +30,16 @@ if TYPE_CHECKING:
 
 CHECKER_LIMITS = Limits(cpu_s=10, memory_mb=1024)  # of one call
 OUTPUT_BYTES = 8 * 2**20  # of a program whose output is checked: all of a batch's is held in memory
+CHECKED_BYTES, CHECKED_TIMES = 2**16, 16  # of an output that is checked: so many, or times what is expected
 BATCH = 8  # tests run, then checked, at a time
 KEPT_BYTES = JudgeConfig().kept_stdout_bytes
-NONSENSE = ("", "nonsense \0", "9" * 5000, "-1 nan 1e999\n" * 3)  # what a model's program may well print
+NONSENSE = (
+    "",
+    "nonsense \0",
+    "9" * 5000,
+    "-1 nan 1e999\n" * 3,
+    "1 " * (CHECKED_BYTES // 2),
+)  # what a model's program may well print
 
 # The checker's own prints go to standard error, so that they are no answer. Of an exception only its type and line are
 # told, since its text may hold what a private test expects.
@@ -91,10 +100,21 @@ async def probe_checker(judge: Judge, problem: Problem, tests: int = 3) -> str:
     return "" if all(right) else f"the checker of problem {problem.id!r} rejects the output that its test expects"
 
 
+def checked_bytes(test: TestCase) -> int:
+    """The longest output that is shown to a checker."""
+    return max(CHECKED_BYTES, CHECKED_TIMES * len(test.output.encode("utf-8", "surrogatepass")))
+
+
 async def _checked(
     judge: Judge, problem: Problem, tests: Sequence[TestCase], ran: Sequence[TestResult]
 ) -> list[TestResult]:
     """The same results, those of clean runs with the checker's verdict; outputs cut to what is kept."""
+    ran = [
+        dataclasses.replace(result, verdict=result.verdict or Verdict.OUTPUT_LIMIT)
+        if result.stdout_bytes > checked_bytes(test)
+        else result
+        for test, result in zip(tests, ran, strict=False)
+    ]
     clean = [place for place, result in enumerate(ran) if result.verdict is Verdict.ACCEPTED]
     texts = [(tests[i].input, ran[i].stdout.decode("utf-8", "replace"), tests[i].output) for i in clean]
     answers = dict(zip(clean, await _ask(judge, problem, texts), strict=True))

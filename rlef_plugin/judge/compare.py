@@ -12,8 +12,9 @@ from collections.abc import Iterator
 TOLERANCE = 1e-5
 BLOCK_BYTES = 1 << 20
 _SEPARATOR = re.compile(rb"[ \t\n\r\v]")
-_INTEGER = re.compile(rb"[+-]?[0-9]+\Z")
-_NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?\Z|[+-]?(?:inf|infinity|nan)\Z")
+# Possessive, so that no repetition is ever tried again: a program chooses the tokens, and `re` holds the GIL.
+_INTEGER = re.compile(rb"[+-]?[0-9]++\Z")
+_NUMBER = re.compile(rb"[+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:e[+-]?[0-9]++)?+\Z|[+-]?(?:inf|infinity|nan)\Z")
 
 
 def outputs_match(output: bytes, expected: bytes) -> bool:

@@ -5,12 +5,14 @@ Runs in the server. Inputs go to the jail, expected outputs stay here. Whose fau
   fresh jail, `KILLED_TRIES` times, then `SandboxError` (or the program's, see `Deaths`);
 - garbled, silent or crashed after it got the program: a second try, then the program's: EXCEPTION for that test
   (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left.
-A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more.
+A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more, and as
+often as a jail if the kernel's counter of out-of-memory kills goes up meanwhile.
 A jail whose processes together take too much is ended by the server's watch: OUT_OF_MEMORY or TIMEOUT for that test.
 Which test it was that cost a jail is only known if no results were waiting in it, so the next jails send each at once.
 
 With `isolation="program"` one process first runs all tests (`sandbox/shared.py`); what it does not pass is run again,
-each test in a process of its own, and only that is a result other than ACCEPTED."""
+each test in a process of its own, and only that is a result other than ACCEPTED. Where nothing is expected there is
+nothing to pass, so each test has its own process from the start."""
 
 import asyncio
 import os
@@ -35,6 +37,7 @@ from rlef_plugin.judge.verdicts import (
 from rlef_plugin.judge.wire import Frame, GarbledFrame, pack, read_frame
 
 KILLED_TRIES = 4
+OUT_OF_MEMORY_KILLER = f"A jail was killed {KILLED_TRIES} times in a row: look for an out-of-memory killer."
 BLAMED_TRIES = 2
 MAX_JAILS = 8  # lost by the program's own fault
 NO_PROCESS_PAUSE_S = 0.5  # times the number of tries
@@ -61,7 +64,9 @@ class Job:
     input_file: str | None = None
     output_file: str | None = None
     compiled: bool = False
-    run_again: int = -1  # the test that was
+    killed_test: int = -1  # whose process was killed last,
+    kills: int = 0  # how often in a row,
+    oom_kills: int = 0  # and the machine's count of them when it first was
     at_once: bool = False  # each result is sent as soon as it is there, so that the running test is the next one here
     isolation: str = "test"
     accepted: dict[int, TestResult] = field(default_factory=dict)  # of tests not in `done` yet, by a shared process
@@ -147,7 +152,7 @@ async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) ->
             jail.end()
         job.at_once = True
         if deaths.by_the_machine:
-            raise SandboxError(f"A jail was killed {KILLED_TRIES} times in a row: look for an out-of-memory killer.")
+            raise SandboxError(OUT_OF_MEMORY_KILLER)
         if deaths.by_the_program:
             if not job.compiled:
                 return ProgramResult(Verdict.INVALID_CODE, (), "The compiler crashed or hung on this program.")
@@ -180,7 +185,8 @@ async def _drive(jail: JailProcess, job: Job) -> None:
     jail.deadline = asyncio.get_running_loop().time() + COMPILE_S
     jail.memory_limit_bytes = job.limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
     jail.cpu_limit_s = 2 * job.limits.cpu_s + CPU_SLACK_S
-    shared = job.isolation == "program" and not job.compiled  # once: a later jail is here because that went wrong
+    # Once, as a later jail is here because that went wrong; and never where no output says what a test left behind.
+    shared = job.isolation == "program" and not job.compiled and job.expected is not None
     _take_accepted(job)
     first = _left(job)[: SHARED_TESTS if job.stop_at_failure else None] if shared else _left(job)
     jail.writer.write(pack(_task(job) | _batch(job, first, shared)))
@@ -210,13 +216,25 @@ async def _drive(jail: JailProcess, job: Job) -> None:
             raise GarbledFrame(f"kind {frame.kind!r} instead of a test's result")
         result = await _judge_test(frame, job, index)
         killed = result.verdict is Verdict.EXCEPTION and frame.numbers[0] & 0x7F == signal.SIGKILL
-        if killed and job.run_again != index:
-            job.run_again = index
+        if killed and _by_the_kernel(job, index):
             raise RunAgain
         job.done.append(result)
         if job.finished or frame.numbers[6] & SPENT:
             return
     _take_accepted(job)
+
+
+def _by_the_kernel(job: Job, index: int) -> bool:
+    """Whether this test's process may have been killed for want of memory; raises if that was so at every try."""
+    if job.killed_test != index:
+        job.killed_test, job.kills, job.oom_kills = index, 1, oom_kills()
+        return True
+    job.kills += 1
+    if oom_kills() == job.oom_kills:
+        return False
+    if job.kills >= KILLED_TRIES:
+        raise SandboxError(OUT_OF_MEMORY_KILLER)
+    return True
 
 
 async def _drive_shared(jail: JailProcess, job: Job, batch: list[int]) -> None:
@@ -235,11 +253,12 @@ async def _drive_shared(jail: JailProcess, job: Job, batch: list[int]) -> None:
         if frame.kind != b"S":
             raise GarbledFrame(f"kind {frame.kind!r} instead of the end of a shared process")
         _, cpu_us, _, peak_kib, *_ = frame.numbers
-        within = cpu_us / 1e6 < 1.1 * used_s + SHARED_SLACK_S and peak_kib / 1024 <= job.limits.memory_mb
+        children_s = max(0.0, cpu_us / 1e6 - used_s)  # of no test in particular, so each must be able to afford it
+        within = children_s < 0.1 * used_s + SHARED_SLACK_S and peak_kib / 1024 <= job.limits.memory_mb
         accepted = {
             index: replace(result, peak_memory_mb=peak_kib / 1024)
             for index, result in found.items()
-            if result.verdict is Verdict.ACCEPTED and within
+            if result.verdict is Verdict.ACCEPTED and within and result.cpu_s + children_s <= job.limits.cpu_s
         }
         job.accepted |= accepted
         left = _left(job)

@@ -12,7 +12,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from typing import IO, Protocol
 
 from rlef_plugin.judge.jail import jail_command, sandbox_config, sandbox_folder
@@ -193,15 +195,16 @@ def _result(content: tuple) -> ProgramResult:
     return ProgramResult(Verdict(verdict), tuple(TestResult(Verdict(test[0]), *test[1:]) for test in tests), error)
 
 
-def _end_process(process: subprocess.Popen[bytes]) -> None:
-    """The server has seen its socket close and is ending its jails; insist if it takes too long."""
-    for insist in (process.terminate, process.kill):
+def _end_process(keeper: subprocess.Popen[bytes]) -> None:
+    """The server has seen its socket close and is ending its jails. If it takes too long it is told to, then killed by
+    its keeper, which ends the jails; at last both are killed."""
+    for wait_s, insist in ((2, keeper.terminate), (2, keeper.terminate), (6, partial(os.killpg, keeper.pid, SIGKILL))):
         try:
-            process.wait(2)
+            keeper.wait(wait_s)
             return
         except subprocess.TimeoutExpired:
             insist()
-    process.wait()
+    keeper.wait()
 
 
 def _start_server(descriptor: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -7,6 +7,7 @@ and SIGTERM to nsjail, which kills and reaps what is inside; SIGKILL would leave
 
 import asyncio
 import os
+import select
 import shutil
 import signal
 import socket
@@ -14,10 +15,12 @@ import tempfile
 from functools import partial
 
 from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure, sandbox_config
+from rlef_plugin.judge.procfs import set_oom_score
 from rlef_plugin.judge.verdicts import SandboxError
 from rlef_plugin.judge.wire import pack, read_frame
 
 START_S = 20.0  # a jail that is not ready by then is given up
+OOM_SCORE = 1000  # the highest: jails die before anything else does
 END_S = 3.0  # nsjail gets this long after SIGTERM
 RESERVED_FD = 9  # file descriptors up to here are jail-side numbers, so the server's own must lie above
 
@@ -48,6 +51,16 @@ class JailProcess:
         if self.cpu_seen[0] != self.test_started:
             self.cpu_seen = self.test_started, total_s
         return total_s - self.cpu_seen[1] > self.cpu_limit_s
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for its program: it lives, and has nothing to say. The kernel is asked, since the event
+        loop may not know yet."""
+        if self.exited.done() or self.reader.at_eof() or self.writer.is_closing():
+            return False
+        control = select.poll()
+        control.register(self.writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return not control.poll(0)
 
     def fail(self, error: Exception) -> None:
         """Makes whoever waits for this jail's next frame stop waiting."""
@@ -124,6 +137,7 @@ class Starter:
             os.close(files[2])
             os.close(files[3])
             raise SandboxError(f"{argv[0]} cannot be started ({error}): reinstall it.") from error
+        set_oom_score(pid, OOM_SCORE)  # long before nsjail forks, so all that is inside has it too
         self._exits[pid] = self._loop.create_future()
         return JailProcess(pid, self._exits[pid], (files[2], files[3]), scratch)
 

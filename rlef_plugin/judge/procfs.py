@@ -1,6 +1,7 @@
 """What /proc says about processes: children, memory and CPU time of a jail. For the server; a jail itself has no
 /proc."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def oom_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def set_oom_score(process: int, score: int) -> None:
+    """How soon the kernel ends it for want of memory, and what it starts from now on. Nothing happens where it is
+    gone, or has a higher score and no right to lower it."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{process}/oom_score_adj").write_text(str(score))
 
 
 def inherit_code(root: int) -> None:

@@ -22,13 +22,15 @@ from pathlib import Path
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, judge_program
 from rlef_plugin.judge.process import CpuSpent, JailProcess, Starter, reserve_descriptors
-from rlef_plugin.judge.procfs import Processes, descendants, memory_bytes, read_processes
+from rlef_plugin.judge.procfs import Processes, descendants, memory_bytes, read_processes, set_oom_score
 from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
 
 START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
+START_TRIES = 1 + len(START_PAUSES_S)
 SHUTDOWN_S = 1.5
 WATCH_S = 0.25
+OOM_SCORE = 900  # the server dies before the caller, and its jails before it
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -59,19 +61,29 @@ class Pool:
         await asyncio.shield(self._starting[0])
 
     async def take(self) -> JailProcess:
+        """One that waits for a program when this returns, so that none answers for a death before its own start."""
+        for _ in range(self._workers + START_TRIES):
+            jail = await self._next()
+            self._taken.add(jail)
+            jail.exited.add_done_callback(lambda _, jail=jail: self._taken.discard(jail))  # type: ignore[misc]
+            if jail.idle:
+                return jail
+            jail.end()
+        raise SandboxError(
+            "Jails end before they are given a program: look for what kills them, or run `rlef doctor`."
+        )
+
+    async def _next(self) -> JailProcess:
         while len(self._starting) and _failed(self._starting[0]):
             self._starting.popleft()  # it failed some time ago; a start that is asked for now may not
         self._refill()
         task = self._starting.popleft()
         self._refill()
         try:
-            jail = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._starting.appendleft(task)
             raise
-        self._taken.add(jail)
-        jail.exited.add_done_callback(lambda _: self._taken.discard(jail))
-        return jail
 
     async def watch(self) -> None:
         """Gives up jails that have said nothing for too long, or whose processes together take too much."""
@@ -207,7 +219,7 @@ def main(descriptor: int) -> None:
     if server:
         os.close(descriptor)
         sys.exit(keep(server))
-    Path("/proc/self/oom_score_adj").write_text("1000")  # jails inherit it: they die before anything else does
+    set_oom_score(os.getpid(), OOM_SCORE)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -217,8 +229,10 @@ def main(descriptor: int) -> None:
 
 
 def keep(server: int) -> int:
-    """Waits for the server, then ends and reaps whatever jails it left, which this process has adopted."""
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(server, signal.SIGTERM))
+    """Waits for the server, then ends and reaps whatever jails it left, which this process has adopted. The first
+    SIGTERM is passed on to the server; at a second one it still has not ended, and is killed."""
+    insist = iter((signal.SIGTERM,))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(server, next(insist, signal.SIGKILL)))
     status = os.waitpid(server, 0)[1]
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):

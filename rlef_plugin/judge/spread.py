@@ -229,7 +229,7 @@ class SpreadJudge:
                     node.room = await node.link.hello()
                 node.up = True
             except TimeoutError:
-                node.link.restart()
+                await self._restart_if_silent(node)  # else it is busy, and its hello waits behind the others' programs
             except (LinkLost, SandboxError):
                 pass
         self._broken = ""
@@ -245,14 +245,21 @@ class SpreadJudge:
             await asyncio.gather(*(self._ask_alive(node) for node in busy))
 
     async def _ask_alive(self, node: Node) -> None:
+        reason = await self._restart_if_silent(node)
+        if reason:
+            self._lose(node, reason)
+
+    async def _restart_if_silent(self, node: Node) -> str:
+        """Why it is lost, or ""."""
         try:
             async with asyncio.timeout(SILENT_S):
                 await node.link.alive()
         except TimeoutError:
             node.link.restart()
-            self._lose(node, f"{node.link.name} said nothing for {SILENT_S:g} s")
+            return f"{node.link.name} said nothing for {SILENT_S:g} s"
         except LinkLost as error:
-            self._lose(node, str(error))
+            return str(error)
+        return ""
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -11,7 +11,7 @@ from typing import Any
 
 HEADER = struct.Struct("<c9Q")
 HEADER_BYTES = HEADER.size
-KINDS = (b"R", b"C", b"I", b"T", b"S")
+KINDS = (b"R", b"C", b"I", b"T", b"S", b"M")
 MAX_ERROR_BYTES = 16384
 MAX_OVERSIZED_BYTES = 65536
 
