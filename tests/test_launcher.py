@@ -52,7 +52,7 @@ def plan_of(recipe: str, store: Path, *overrides: str) -> launcher.Plan:
     return launcher.make_plan(flags_of(recipe, store, *overrides))
 
 
-# --- the paper's values (PAPER.md section 3), as the host will see them
+# --- the paper's values (docs/paper.md section 3), as the host will see them
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """Examples before the problem: successful dialogs of other problems, as text in the first message.
 
-The paper's few-shot baseline (PAPER.md section 8). The file is what `rlef mine` writes. Two examples are shown, the
-shortest dialog with two attempts and the shortest with three: examples of reading feedback, at the least cost in
-tokens. A problem is never shown its own solution, nor that of one whose first message has its very description. They
-are text and not turns, so that every chat template shows them alike and the learner's turns stay those of the episode.
+The paper's few-shot baseline (docs/paper.md section 8). The file is what `rlef mine` writes. Two examples are shown:
+the shortest dialog with two attempts and the shortest with three, which read feedback at the least cost in tokens.
+A problem is never shown its own solution, nor that of one whose first message has its very description. They are text
+and not turns, so that every chat template shows them alike and the learner's turns stay those of the episode.
 """
 
 import json

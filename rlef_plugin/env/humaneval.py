@@ -1,4 +1,4 @@
-"""HumanEval+ (PAPER.md section 5): complete a function from its signature and docstring.
+"""HumanEval+ (docs/paper.md section 5): complete a function from its signature and docstring.
 
 The starter code is in the first message, and every response opens with it, so that a model goes on where it ends. A
 response that writes the function anew, in a block of its own, counts as well. Stores are built by `rlef data build`

@@ -1,4 +1,4 @@
-"""MBPP+ (PAPER.md section 5): write a function from one sentence and one example test.
+"""MBPP+ (docs/paper.md section 5): write a function from one sentence and one example test.
 
 Stores are built by `rlef data build` from evalplus's file (problems/evalplus.py).
 """

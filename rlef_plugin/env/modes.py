@@ -1,4 +1,4 @@
-"""What stands in the place of public feedback: the ablations of PAPER.md section 8, for every environment.
+"""What stands in the place of public feedback: the ablations of docs/paper.md section 8, for every environment.
 
     none          only the invitation to try again; the episode then has its full number of responses
     verdict_only  the kinds of error, in the order of the tests that showed them, and nothing else

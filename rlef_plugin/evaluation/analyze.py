@@ -1,4 +1,4 @@
-"""The behaviour figure: what a model does with its feedback, from the rollouts of one evaluation (PAPER.md section 8).
+"""The behaviour figure (docs/paper.md section 8): what a model does with its feedback, from one evaluation's rollouts.
 
 Error types on the public tests at the first turn; of each, the share solved by turns 2, 3, ...; how much a program
 differs from the one before it; how often it is the same; how often the public tests raise a false hope. Every share

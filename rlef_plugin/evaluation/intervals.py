@@ -1,4 +1,4 @@
-"""Means over problems with 95% bootstrap intervals, 200 resamples as in the paper (PAPER.md section 6).
+"""Means over problems with 95% bootstrap intervals, 200 resamples as in the paper (docs/paper.md section 6).
 
 Problems are resampled, with everything that was played on them: rollouts of one problem are alike, so to resample
 single rollouts would make every interval too narrow. An interval therefore speaks of other problems of the same kind,

@@ -1,4 +1,4 @@
-"""`rlef mine`: solved rollouts as supervised examples, for the paper's SFT baseline (PAPER.md section 8).
+"""`rlef mine`: solved rollouts as supervised examples, for the paper's SFT baseline (docs/paper.md section 8).
 
     evaluations -> solved rollouts -> one of each program -> sft.jsonl: {"messages": [...], "problem": ..., "turns": n}
 

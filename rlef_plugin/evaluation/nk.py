@@ -1,6 +1,6 @@
 """n@k: how often one of n submissions, chosen among k samples by the public tests, passes every test.
 
-PAPER.md section 6 has the definition, AlphaCode (Li et al., 2022) the estimator:
+docs/paper.md section 6 has the definition, AlphaCode (Li et al., 2022) the estimator:
 
     K samples of a problem, e of which pass the public tests and s of those every test; of these, k are drawn:
     e' ~ Hypergeometric(K, e, k);   m = min(n, e') of the e' are submitted;   solved with 1 - C(e - s, m) / C(e, m)

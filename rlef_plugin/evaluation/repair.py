@@ -1,4 +1,4 @@
-"""The repair model, a baseline of the paper: one model writes a program, another repairs it (PAPER.md section 8).
+"""The repair model, a baseline of the paper: one model writes a program, another repairs it (docs/paper.md section 8).
 
     single-turn evaluation of model A ─► cases: its programs that fail a public test, with their feedback
         ├─► left_out.json  those that pass when they are judged again: they have no feedback to repair by

@@ -28,7 +28,7 @@ LATER = (
 )  # not in the eval.json of older evaluations, of which they are not known
 FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
 WEIGHTS = (".safetensors", ".bin", ".pt")
-PRESETS: dict[str, dict[str, Any]] = {  # PAPER.md section 6
+PRESETS: dict[str, dict[str, Any]] = {  # docs/paper.md section 6
     "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
     "10@100": {"temperature": 1.0, "top_p": 0.95, "rollouts": 200},
 }

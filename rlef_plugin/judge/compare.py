@@ -1,4 +1,4 @@
-r"""Whether an output is right: the comparison of CodeContests' own checker, on bytes (PAPER.md section 4).
+r"""Whether an output is right: the comparison of CodeContests' own checker, on bytes (docs/paper.md section 4).
 
 Both sides are split at space, tab, newline, carriage return and vertical tab, and lower-cased (ASCII). They match if
 they have equally many tokens and each pair is equal as text, or numeric with |a - b| < 1e-5. Two integers are compared

@@ -1,8 +1,8 @@
 """The turn-level critic: the host's, shown a mask that is 1 only at turn starts, and no token after the last one.
 
 The host reads the value of mask index j at token j (`values[:, :-1]`), so the first index of a run of ones is the last
-prompt token c_t of that turn: V(c_t), one value a turn (PAPER.md section 3). With that mask in `forward` and in the
-replay buffer, the host's clipped value loss and its global normalisation average over turns instead of tokens.
+prompt token c_t of that turn: V(c_t), one value a turn (docs/paper.md section 3). With that mask in `forward` and in
+the replay buffer, the host's clipped value loss and its global normalisation average over turns instead of tokens.
 
 A causal model's value at c_t knows no later token, so what follows the last turn's start, a whole response, is cut off
 the critic's input. That is exact (tests/test_host_contract.py) and saves as much as the last response is long: of 300

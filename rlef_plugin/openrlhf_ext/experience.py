@@ -1,7 +1,7 @@
 """From a rollout batch to advantages: the host's experience maker with the paper's arithmetic per turn.
 
 The host computes the log-probabilities and values (B, A) of the batch; here they become one KL, return and advantage
-a turn (`rlef_plugin/rl/`, PAPER.md sections 2 and 3) and go back to the token grid, where the host's losses read them:
+a turn (`rlef_plugin/rl/`, docs/paper.md sections 2 and 3) and go back to the token grid, where the host's losses read:
 
     advantages  (B, A)  A_t on every token of turn t, 0 elsewhere
     returns     (B, A)  the value target of turn t, likewise; the turn-level critic's mask picks the first of them

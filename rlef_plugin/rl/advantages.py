@@ -1,4 +1,4 @@
-"""Rewards and values per turn -> value targets, advantages, whitening. PAPER.md section 3, turns t = 1..T:
+"""Rewards and values per turn -> value targets, advantages, whitening. docs/paper.md section 3, turns t = 1..T:
 
     R_t = r_t - beta * KL_t
     L_t = R_t + gamma * ((1 - lambd) * V(c_t+1) + lambd * L_t+1)        V(c_T+1) = L_T+1 = 0
@@ -47,7 +47,7 @@ def turn_advantages(
 def token_advantages(
     rewards: torch.Tensor, values: torch.Tensor, turns: Turns, gamma: float, lambd: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ablation with one value per response token (`rlef.value: token`, PAPER.md section 8).
+    """The ablation with one value per response token (`rlef.value: token`, docs/paper.md section 8).
 
     (B, N) R_t and (B, A) values -> (B, A) advantages and (B, A) value targets. All tokens of a turn share the turn's
     target, which bootstraps from the value at the next turn's first index if lambd < 1; each token has its own value.

@@ -1,4 +1,4 @@
-"""One KL per turn, from the log ratio of policy and initial policy on each response token. PAPER.md section 2:
+"""One KL per turn, from the log ratio of policy and initial policy on each response token. docs/paper.md section 2:
 
     KL_t = (1/n_t) * sum_i [ log pi(a_t,i | .) - log rho(a_t,i | .) ]       geometric_mean (the paper)
     KL_t =           sum_i [ log pi(a_t,i | .) - log rho(a_t,i | .) ]       sum (the product of the token ratios)

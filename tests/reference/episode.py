@@ -1,4 +1,4 @@
-"""One episode, PAPER.md sections 2 and 3. Lists over turns run from the first turn to the last one, T of them."""
+"""One episode, docs/paper.md sections 2 and 3. Lists over turns run from the first turn to the last one, T of them."""
 
 
 def turns(mask: list[int]) -> list[list[int]]:

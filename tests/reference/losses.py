@@ -1,4 +1,4 @@
-"""The two losses of PAPER.md section 3 over a batch of episodes. Every argument is a list of rows of equal length."""
+"""The two losses of docs/paper.md section 3 over a batch of episodes; arguments are lists of equally long rows."""
 
 from math import exp
 
