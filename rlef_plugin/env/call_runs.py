@@ -80,7 +80,9 @@ async def _accepted_in_batches(
         ran = await judge.run(program, inputs, limits, stop_at_failure=True)
         for part, one in zip(parts, ran.tests, strict=False):
             passed = await asyncio.to_thread(_passed, call, part, one)
-            alike = replace(one, cpu_s=one.cpu_s / len(part), wall_s=one.wall_s / len(part), stdout=b"", error="")
+            alike = replace(
+                one, cpu_s=one.cpu_s / len(part), wall_s=one.wall_s / len(part), stdout=b"", stdout_bytes=0, error=""
+            )
             accepted += [alike] * passed
             if passed < len(part):
                 return accepted
@@ -107,11 +109,11 @@ async def _judged(call: Call, test: TestCase, ran: TestResult) -> TestResult:
         return ran
     lines = values_of(ran)
     if not lines:
-        return replace(ran, verdict=Verdict.EXCEPTION, stdout=b"", error=NO_VALUE)
+        return replace(ran, verdict=Verdict.EXCEPTION, stdout=b"", stdout_bytes=0, error=NO_VALUE)
     large = len(lines[-1]) >= LARGE_BYTES
     judged = asyncio.to_thread(_verdict, call, test, lines[-1]) if large else None
     verdict, shown = await judged if judged else _verdict(call, test, lines[-1])
-    return replace(ran, verdict=verdict, stdout=shown.encode("utf-8", "replace"))
+    return replace(ran, verdict=verdict, stdout=shown.encode("utf-8", "replace"), stdout_bytes=0)
 
 
 def _verdict(call: Call, test: TestCase, line: bytes) -> tuple[Verdict, str]:

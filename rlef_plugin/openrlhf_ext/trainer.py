@@ -29,8 +29,8 @@ def run_folder(config: RlefConfig) -> RunFolder:
 
 def trained_together(args: Any, estimator: str) -> int:
     """Rollouts that a step has some multiple of: whole updates, and whole groups for the host's baselines."""
-    updates, samples = int(args.train.batch_size), int(args.rollout.n_samples_per_prompt)
-    return updates if estimator == "turn" else math.lcm(updates, samples)
+    updates = int(args.train.batch_size)
+    return updates if estimator == "turn" else math.lcm(updates, args.rollout.n_samples_per_prompt)
 
 
 def planned_steps(prompts: int, args: Any, estimator: str) -> int:
