@@ -1,9 +1,10 @@
 """Does training still learn? The short version of the micro-world (`rlef learn --short`), one seed, the whole stack.
 
-Guessing blindly solves 0.33 within three turns, the start 0.43 to 0.46; two healthy runs reached 0.61 and 0.66 with
-0.47 and 0.22 of the variance explained, one with the advantage's sign flipped 0.32 and 0.02. The thresholds are
-provisional until benchmarks/learning_seeds.py has measured the spread over ten seeds, and what a run reaches in which
-the feedback is dropped or the critic trained at the wrong token.
+Guessing blindly solves 0.33 within three turns. Ten healthy runs, a seed each, reached 0.54 to 0.69 with 0.17 to 0.48
+of the variance explained (benchmarks/results/learning.md). By their spread a healthy run falls below the first
+threshold once in 2,000 times, below the second once in 300. A run of an earlier plan with the advantage's sign
+flipped reached 0.32. Not known yet: what a run reaches in which the feedback is dropped or the critic trained at the
+wrong token.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 from rlef_plugin.micro import learn, results
 from rlef_plugin.runs.files import read_metrics
 
-SOLVED, EXPLAINED_VARIANCE = 0.45, 0.08
+SOLVED, EXPLAINED_VARIANCE = 0.36, 0.0
 
 
 @pytest.mark.slow
