@@ -24,7 +24,7 @@ from statistics import fmean
 
 from machine import machine
 
-from rlef_plugin.micro.learn import ARMS, recipe
+from rlef_plugin.micro.learn import ARMS, training
 from rlef_plugin.runs.files import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,11 +48,10 @@ def train(arm: str, seed_folder: Path, seed: int, steps: int) -> list[dict[str, 
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir()
         made = seed_folder / "made"
-        settings = [f"actor.model_name_or_path={made / 'model'}", f"data.prompt_dataset={made / 'store'}"]
-        settings += [f"train.seed={seed}", f"ckpt.output_dir={run / 'model'}", f"rlef.run_dir={run}", *ARMS[arm]]
-        command = [sys.executable, "-m", "rlef_plugin", "train", str(recipe()), *settings]
+        command = training(made / "store", made / "model", seed, run, ARMS[arm])
+        words = [sys.executable, "-m", "rlef_plugin", *command]
         with (run / "train.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
+            process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True)
         while process.poll() is None and len(read_metrics(run)) < steps:
             time.sleep(1)
         assert len(read_metrics(run)) >= steps, f"{arm} ended early, see {run / 'train.log'}"

@@ -262,7 +262,7 @@ def _refuse_steps(plan: Plan) -> None:
 
     store = ProblemStore.open(_absolute(plan.arguments["data.prompt_dataset"]))
     problems = store.splits[plan.arguments["data.prompt_split"]]
-    refuse_steps(plan.arguments, problems, groups_whole=plan.config.advantage_estimator != "turn")
+    refuse_steps(plan.arguments, problems)
 
 
 def run(plan: Plan) -> None:

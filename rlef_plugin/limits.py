@@ -95,14 +95,16 @@ def refuse_limits(arguments: dict[str, Any]) -> None:
         _refuse_uneven_step(arguments, group, ranks, rollouts, "a step")
 
 
-def refuse_steps(arguments: dict[str, Any], problems: int, *, groups_whole: bool) -> None:
-    """Raises a UsageError if a pass over so many problems trains on nothing, or ends with a step that would hang.
+def trained_together(update: int, samples: int, estimator: str) -> int:
+    """Rollouts that a step has some multiple of: whole updates, and whole groups for the host's baselines."""
+    return update if estimator == "turn" else math.lcm(update, samples)
 
-    `groups_whole`: the estimator compares the samples of a prompt, so steps are cut to whole groups too (trainer.py).
-    """
+
+def refuse_steps(arguments: dict[str, Any], problems: int) -> None:
+    """Raises a UsageError if a pass over so many problems trains on nothing, or ends with a step that would hang."""
     problems = min(problems, int(arguments["data.max_samples"]))
     samples, update = arguments["rollout.n_samples_per_prompt"], arguments["train.batch_size"]
-    whole = math.lcm(update, samples) if groups_whole else update
+    whole = trained_together(update, samples, arguments["algo.advantage.estimator"])
     last = problems % arguments["rollout.batch_size"] * samples
     if problems < arguments["rollout.batch_size"] and last < whole:
         raise UsageError(

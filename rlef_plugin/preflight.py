@@ -63,22 +63,18 @@ def check_feedback(config: RlefConfig, arguments: dict[str, Any]) -> None:
     if config.episode.feedback != "random":
         return
     stores = ProblemStores.open(config.stores)
-    for dataset, split in USED:
-        if arguments[dataset]:
-            check_solutions(stores, arguments[split])
+    for _, split in _used(arguments):
+        check_solutions(stores, split)
 
 
 def warn_of_overlap(arguments: dict[str, Any]) -> None:
     """Problems that are trained and evaluated on, under whatever id: their solve rate says nothing about others."""
     from rlef_plugin.problems import ProblemStore
 
-    contents = []
-    for dataset, split in USED:
-        if not arguments[dataset]:
-            return
-        store = ProblemStore.open(arguments[dataset])
-        contents.append({store.fingerprint(id_): id_ for id_ in store.ids(arguments[split])})
-    trained, evaluated = contents
+    used = [(ProblemStore.open(path), split) for path, split in _used(arguments)]
+    if len(used) < len(USED):
+        return
+    trained, evaluated = ({store.fingerprint(id_): id_ for id_ in store.ids(split)} for store, split in used)
     if shared := [id_ for content, id_ in evaluated.items() if content in trained]:
         log.warning(
             "%d of %d problems of eval.split=%s are trained on too, such as %r: their solve rate says nothing about "
@@ -98,7 +94,7 @@ def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
     dialog = Dialog(_tokenizer(arguments["actor.model_name_or_path"]))
     environment = load_environment(config.env)
     env = environment(stores, _NoJudge(), config.episode, dialog.count_tokens)
-    lengths = asyncio.run(_prompt_lengths(env, dialog, _used(arguments) or list(stores)))
+    lengths = asyncio.run(_prompt_lengths(env, dialog, _used_ids(arguments) or list(stores)))
     response = arguments["rollout.max_new_tokens"] or 1
     check_fits(
         prompt_tokens=min(lengths.values()),
@@ -131,12 +127,15 @@ def _tokenizer(model: str | None) -> Any:
         raise UsageError(f"actor.model_name_or_path={model!r} has no tokenizer that loads: {first_line}") from None
 
 
-def _used(arguments: dict[str, Any]) -> list[str]:
-    """Ids of the problems that are trained or evaluated on."""
+def _used(arguments: dict[str, Any]) -> list[tuple[str, str]]:
+    """(store, split) of what is trained and, if anything, evaluated on."""
+    return [(arguments[dataset], arguments[split]) for dataset, split in USED if arguments.get(dataset)]
+
+
+def _used_ids(arguments: dict[str, Any]) -> list[str]:
     from rlef_plugin.problems import ProblemStore
 
-    named = [(arguments[dataset], arguments[split]) for dataset, split in USED if arguments.get(dataset)]
-    return list(dict.fromkeys(id_ for path, split in named for id_ in ProblemStore.open(path).ids(split)))
+    return list(dict.fromkeys(id_ for path, split in _used(arguments) for id_ in ProblemStore.open(path).ids(split)))
 
 
 async def _prompt_lengths(env: Any, dialog: Any, ids: list[str]) -> dict[str, int]:

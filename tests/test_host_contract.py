@@ -635,7 +635,7 @@ def test_a_rest_is_left_out_and_a_step_without_an_update_is_skipped() -> None:
             return {"trained": len(samples)}, step + 1
 
     class Steps(EpisodeLogging, Host):
-        args = SimpleNamespace(train=SimpleNamespace(batch_size=4))
+        args = SimpleNamespace(train=SimpleNamespace(batch_size=4), rollout=SimpleNamespace(n_samples_per_prompt=1))
         config = RlefConfig(rollouts_every=0)
         experience_maker = SimpleNamespace(
             global_step=0, config=config, clock=Clock(), turn_metrics={"learner/value": 0.5}
@@ -727,7 +727,11 @@ def test_a_step_is_clocked_and_logged_with_the_hosts_status() -> None:
             logged.append(logs)
 
     class Steps(EpisodeLogging, Host):
-        args = SimpleNamespace(train=SimpleNamespace(batch_size=1), critic=SimpleNamespace(freezing_steps=-1))
+        args = SimpleNamespace(
+            train=SimpleNamespace(batch_size=1),
+            critic=SimpleNamespace(freezing_steps=-1),
+            rollout=SimpleNamespace(n_samples_per_prompt=1),
+        )
         config = RlefConfig(rollouts_every=1, run_dir=run_dir)
         experience_maker = SimpleNamespace(global_step=0, config=config, clock=Clock(), turn_metrics={})
         groups = GroupClock()
@@ -983,6 +987,7 @@ def test_regular_checkpoints_have_no_metric_and_the_best_one_has() -> None:
             logger=SimpleNamespace(logging_steps=1),
             ckpt=SimpleNamespace(save_steps=1),
             train=SimpleNamespace(batch_size=4),
+            rollout=SimpleNamespace(n_samples_per_prompt=1),
         )
 
         def __init__(self) -> None:

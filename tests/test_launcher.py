@@ -138,7 +138,7 @@ def test_the_papers_models_and_sizes(
         assert set(shares) == {rollouts // (training_gpus // a_rank)}  # no rank has less than another
         assert min(shares) * training_gpus // a_rank % of["train.batch_size"] == 0
     assert training_gpus // a_rank * of["train.micro_batch_size"] <= of["train.batch_size"]
-    limits.refuse_steps(of, TRAIN_PROMPTS, groups_whole=False)
+    limits.refuse_steps(of, TRAIN_PROMPTS)
     steps = host_max_steps(paper_plans[size], TRAIN_PROMPTS)
     assert updates <= steps < updates + 49  # 49 updates a pass: a pass fewer would be too few
     for group in ("actor", "critic"):  # deepspeed.py: num_warmup_steps=math.ceil(scheduler_steps * lr_warmup_ratio)

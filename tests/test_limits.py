@@ -71,7 +71,7 @@ def test_not_refused(store: Path, overrides: list[str]) -> None:  # noqa: F811
     plan_of("cpu-demo.yaml", store, *overrides)
 
 
-def steps(store: Path, problems: int, *overrides: str, groups_whole: bool = False) -> None:  # noqa: F811
+def steps(store: Path, problems: int, *overrides: str) -> None:  # noqa: F811
     """Two ranks; four problems with two samples each a step, updates of four."""
     two = [f"{group}.num_gpus_per_node=2" for group in ("actor", "critic", "ref")]
     sizes = [
@@ -81,7 +81,7 @@ def steps(store: Path, problems: int, *overrides: str, groups_whole: bool = Fals
         "train.micro_batch_size=2",
     ]
     plan = plan_of("cpu-demo.yaml", store, *two, *sizes, "rollout.micro_batch_size=4", *overrides)
-    refuse_steps(plan.arguments, problems, groups_whole=groups_whole)
+    refuse_steps(plan.arguments, problems)
 
 
 def test_a_pass_whose_last_step_would_hang_is_refused(store: Path) -> None:  # noqa: F811
@@ -109,7 +109,9 @@ def test_a_store_that_fills_no_update_is_refused(store: Path) -> None:  # noqa: 
     samples = ["rollout.n_samples_per_prompt=3", "rollout.batch_size=8"]
     steps(store, 2, *samples, "rollout.micro_batch_size=2")
     with pytest.raises(UsageError, match="whose 6 rollouts are fewer than one update's 12"):  # 4 of 6 cut a group
-        steps(store, 2, *samples, "rollout.micro_batch_size=2", groups_whole=True)
+        steps(
+            store, 2, *samples, "rollout.micro_batch_size=2", "algo.advantage.estimator=rloo", "algo.kl.estimator=k1"
+        )
 
 
 def test_a_moving_average_is_refused_only_where_a_run_would_go_on(store: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -21,11 +21,7 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
-LATER = (
-    "unsafe_no_jail",
-    "isolation",
-    "model_digest",
-)  # not in the eval.json of older evaluations, of which they are not known
+LATER = ("unsafe_no_jail", "isolation", "model_digest")  # older evaluations did not keep them
 FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
 WEIGHTS = (".safetensors", ".bin", ".pt")
 PRESETS: dict[str, dict[str, Any]] = {  # docs/paper.md section 6

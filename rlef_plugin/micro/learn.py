@@ -137,11 +137,17 @@ def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, co
     if read_stamp(folder) == stamp:
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
     shutil.rmtree(folder, ignore_errors=True)
-    settings = [f"actor.model_name_or_path={model}", f"data.prompt_dataset={store}", f"train.seed={seed}"]
-    settings += [f"ckpt.output_dir={folder / 'model'}", f"rlef.run_dir={folder}"]
-    settings += [*(SHORT_SETTINGS if learning.short else ()), *ARMS[arm], *learning.overrides]
-    _run(["train", str(recipe()), *settings], folder / "train.log", f"seed {seed}, {arm}: training", console)
+    overrides = (*(SHORT_SETTINGS if learning.short else ()), *ARMS[arm], *learning.overrides)
+    command = training(store, model, seed, folder, overrides)
+    _run(command, folder / "train.log", f"seed {seed}, {arm}: training", console)
     write_stamp(folder, stamp)
+
+
+def training(store: Path, model: Path, seed: int, run: Path, overrides: Sequence[str]) -> list[str]:
+    """The `rlef` command that trains a start; metrics and the trained model go to the folder `run`."""
+    settings = [f"actor.model_name_or_path={model}", f"data.prompt_dataset={store}", f"train.seed={seed}"]
+    settings += [f"ckpt.output_dir={run / 'model'}", f"rlef.run_dir={run}"]
+    return ["train", str(recipe()), *settings, *overrides]
 
 
 def _evaluate(learning: Learning, one: Evaluation, store: Path, console: Console) -> None:

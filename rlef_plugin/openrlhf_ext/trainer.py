@@ -15,6 +15,7 @@ import torch
 from openrlhf.trainer import ppo_trainer, ppo_trainer_async
 
 from rlef_plugin.config import RlefConfig
+from rlef_plugin.limits import trained_together
 from rlef_plugin.openrlhf_ext.experience import TurnExperienceMaker
 from rlef_plugin.openrlhf_ext.group_clock import GroupClock
 from rlef_plugin.openrlhf_ext.remote import original_class
@@ -27,17 +28,18 @@ def run_folder(config: RlefConfig) -> RunFolder:
     return RunFolder(Path(config.run_dir), config.rollouts_every)
 
 
-def trained_together(args: Any, estimator: str) -> int:
-    """Rollouts that a step has some multiple of: whole updates, and whole groups for the host's baselines."""
-    updates = int(args.train.batch_size)
-    return updates if estimator == "turn" else math.lcm(updates, args.rollout.n_samples_per_prompt)
-
-
 def planned_steps(prompts: int, args: Any, estimator: str) -> int:
     """Steps of a whole run; fewer are made where dynamic filtering draws more prompts for a step."""
     full, rest = divmod(prompts, args.rollout.batch_size)
-    rest_trains = rest * args.rollout.n_samples_per_prompt >= trained_together(args, estimator)
+    samples = args.rollout.n_samples_per_prompt
+    rest_trains = rest * samples >= trained_together(args.train.batch_size, samples, estimator)
     return (full + rest_trains) * args.train.num_episodes
+
+
+def write_plan(config: RlefConfig, prompts: int, args: Any) -> None:
+    """What `rlef watch` counts against."""
+    steps = planned_steps(prompts, args, config.advantage_estimator)
+    run_folder(config).write_plan(steps, config.episode.turn_limit)
 
 
 prepare_stock_datasets = ppo_trainer.prepare_datasets
@@ -85,7 +87,8 @@ class EpisodeLogging:
         """
         clock = self.experience_maker.clock
         clock.rest_was(self.before_batch)
-        whole = trained_together(self.args, self.experience_maker.config.advantage_estimator)
+        estimator = self.experience_maker.config.advantage_estimator
+        whole = trained_together(self.args.train.batch_size, self.args.rollout.n_samples_per_prompt, estimator)
         rest = len(rollout_samples) % whole
         rollout_samples = rollout_samples[: len(rollout_samples) - rest]
         self.left_out = not rollout_samples
@@ -142,9 +145,7 @@ class Trainer(EpisodeLogging, original_class(ppo_trainer.PPOTrainer)):  # type: 
     """Synchronous training."""
 
     def fit(self, global_step: int = 0) -> None:
-        config = self.experience_maker.config
-        steps = planned_steps(len(self.prompts_dataloader), self.args, config.advantage_estimator)
-        run_folder(config).write_plan(steps, config.episode.turn_limit)
+        write_plan(self.experience_maker.config, len(self.prompts_dataloader), self.args)
         super().fit(global_step)
 
     def evaluate(self, global_step: int, **settings: Any) -> dict[str, float]:
@@ -207,9 +208,7 @@ class AsyncGeneration(original_class(ppo_trainer_async.GenerateSamplesActor)):  
     """The generating side of asynchronous training, which alone knows the data; our metrics come with this module."""
 
     def fit(self, episode: int, total_consumed_prompts: int) -> None:
-        config = RlefConfig.from_environment()
-        steps = planned_steps(len(self.prompts_dataloader), self.args, config.advantage_estimator)
-        run_folder(config).write_plan(steps, config.episode.turn_limit)
+        write_plan(RlefConfig.from_environment(), len(self.prompts_dataloader), self.args)
         super().fit(episode, total_consumed_prompts)
 
 
