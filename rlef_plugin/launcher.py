@@ -291,14 +291,14 @@ def ray_running(config: RlefConfig) -> Iterator[None]:
         log.warning("CPU host: for trying out and testing only; this is not how to train a model")
         os.environ.update(cpu_host.ENVIRONMENT)
         cpu_host.setup_worker()
-    build_locks.clear(remove=config.cpu_host)
-    try:
-        _start_ray(config)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ray's own handler would skip the `finally` below
-        with _judges(config):
-            yield
-    finally:
-        _stop_ray()
+    with build_locks.kept_clear(remove=config.cpu_host):
+        try:
+            _start_ray(config)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ray's own handler would skip the `finally` below
+            with _judges(config):
+                yield
+        finally:
+            _stop_ray()
 
 
 def _start_ray(config: RlefConfig) -> None:

@@ -53,6 +53,8 @@ def plan(values: Mapping[str, Any]) -> tuple[list[str], bool]:
     cli, on_cpu = rest.pop("cli"), rest.pop("rlef.cpu_host", False)
     if cli != host_cli.SFT:
         raise UsageError(f"cli is {cli!r}, but only {host_cli.SFT} can be chosen: leave it out for PPO")
+    if ours := next((key for key in rest if key == "env" or key.startswith("rlef.")), None):
+        raise UsageError(f"{ours} has no effect with cli={cli}, which plays no episodes: drop it")
     flags = recipes.to_flags(rest, host_cli.SFT)
     arguments = host_cli.check(flags, host_cli.SFT)
     _check_rows(arguments.data)

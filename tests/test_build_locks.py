@@ -4,9 +4,11 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from torch.utils.file_baton import FileBaton
 
 from rlef_plugin import build_locks
 
@@ -26,19 +28,44 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "py312_cpu" / "fused_adam" / "lock"
 
 
-def test_a_lock_is_abandoned_once_its_process_was_killed(lock: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def left(lock: Path) -> Path:
+    """A lock whose process was killed."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE)
     assert holder.stdout and holder.stdout.readline() == b"held\n"
-    assert build_locks.abandoned() == []
+    assert build_locks.abandoned() == set()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert lock.is_file() and build_locks.abandoned() == [lock]
-    with caplog.at_level(logging.WARNING):
-        build_locks.clear(remove=False)
-        assert lock.is_file() and f"{lock} is held by no process here" in caplog.text
-        build_locks.clear(remove=True)
-    assert not lock.exists() and f"removed {lock}" in caplog.text
-    assert build_locks.abandoned() == []
+    assert lock.is_file() and build_locks.abandoned() == {lock}
+    return lock
+
+
+def test_a_run_that_waits_for_an_abandoned_lock_goes_on(left: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), build_locks.kept_clear(remove=True, look_s=0.01):
+        FileBaton(str(left)).wait()  # for ever, if nobody removes it
+    assert f"removed {left}" in caplog.text and build_locks.abandoned() == set()
+
+
+def test_where_it_may_be_another_machines_a_lock_is_only_told_of(left: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), build_locks.kept_clear(remove=False):
+        assert left.is_file() and f"{left} is held by no process here" in caplog.text
+
+
+def test_a_lock_in_use_and_one_about_to_be_removed_stay(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock looks abandoned between its owner's `close` and `remove`, so one look is not enough."""
+    lock.touch()
+    looks = iter([{lock}, set(), {lock}, set()])
+    ended = threading.Event()
+
+    def look() -> set[Path]:
+        found = next(looks, None)
+        if found is None:
+            ended.set()
+        return found or set()
+
+    monkeypatch.setattr(build_locks, "abandoned", look)
+    build_locks._remove_abandoned(0.001, ended)
+    assert lock.is_file()
 
 
 def test_locks_are_looked_for_where_torch_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,4 +76,4 @@ def test_locks_are_looked_for_where_torch_builds(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(variable, str(tmp_path / variable))
         built = Path(_get_build_directory("one", verbose=False))
         (built / "lock").touch()
-        assert build_locks.abandoned() == [built / "lock"]
+        assert build_locks.abandoned() == {built / "lock"}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from scripted_server import rows
 
-from rlef_plugin import launcher
+from rlef_plugin import launcher, preflight
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import EnvConfig
 from rlef_plugin.errors import UsageError
@@ -21,6 +22,7 @@ from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, Turn
 from rlef_plugin.evaluation.score import incomplete
 from rlef_plugin.evaluation.settings import EvalSettings, read, sampling
 from rlef_plugin.judge import JudgeConfig
+from rlef_plugin.problems import build_store
 
 SETTINGS = EvalSettings(model="m", config=RlefConfig())
 TURN = Turn("accepted", True, 1.0, "x", 1, 0.0, 0.0, 0.0, 0.0)
@@ -90,6 +92,7 @@ def test_engines_are_seeded_by_what_is_there_already(tmp_path: Path, monkeypatch
     from rlef_plugin.openrlhf_ext import engines
 
     seeds: list[int] = []
+    monkeypatch.setattr(engines.ray, "cluster_resources", lambda: {"GPU": 1.0})
     monkeypatch.setattr(engines.vllm_engine, "RolloutRayActor", engines.vllm_engine.RolloutRayActor)
     monkeypatch.setattr(engines.vllm_engine, "create_vllm_engines", lambda **given: seeds.append(given["seed"]) or [])
     monkeypatch.setattr(engines.ray, "get", lambda asked: [])
@@ -101,6 +104,38 @@ def test_engines_are_seeded_by_what_is_there_already(tmp_path: Path, monkeypatch
         folder.append(Rollout("a", index, True, (TURN,), ()))
     folder.close()
     assert seeds == [engine_seed(0, 0), engine_seed(0, 1)]
+
+
+@pytest.mark.host
+def test_a_model_may_have_several_gpus_and_too_few_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlef_plugin.openrlhf_ext import engines
+
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(engines.vllm_engine, "RolloutRayActor", engines.vllm_engine.RolloutRayActor)
+    monkeypatch.setattr(engines.vllm_engine, "create_vllm_engines", lambda **given: asked.append(given) or [])
+    monkeypatch.setattr(engines.ray, "get", lambda asked: [])
+    monkeypatch.setattr(engines.ray, "cluster_resources", lambda: {"GPU": 8.0})
+    engines.EnginePlayer(replace(SETTINGS, engines=2, tensor_parallel=4))
+    assert [(one["num_engines"], one["tensor_parallel_size"]) for one in asked] == [(2, 4)]
+    with pytest.raises(UsageError, match="--engines 3 of --tensor-parallel 4 need 12 GPUs, but Ray has 8"):
+        engines.EnginePlayer(replace(SETTINGS, engines=3, tensor_parallel=4))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_damaged_settings_are_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "eval.json").write_text(text)
+    with pytest.raises(UsageError, match="eval.json is damaged .*: bring it back, or evaluate into another folder"):
+        read(tmp_path)
+
+
+def test_a_model_that_is_not_there_is_told_by_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = replace(SETTINGS, model=str(tmp_path / "nope"), config=RlefConfig(stores=(str(tmp_path / "store"),)))
+    build_store(rows(), tmp_path / "store")
+    monkeypatch.setattr(preflight, "check_versions", lambda: None)
+    monkeypatch.setattr(preflight, "check_sandbox", lambda config: None)
+    with pytest.raises(UsageError, match=f"--model='{tmp_path}/nope' has no tokenizer that loads"):
+        run._check(missing)
 
 
 def test_temperatures_are_drawn_uniformly_between_two() -> None:
@@ -228,6 +263,8 @@ def test_an_evaluation_says_that_it_is_incomplete() -> None:
     "change, said",
     [
         ({"rollouts": 0}, "rollouts is 0"),
+        ({"problems": -3}, "problems is -3, but must be at least 0"),
+        ({"tensor_parallel": 2, "config": RlefConfig(cpu_host=True)}, "tensor_parallel=2 on the CPU host"),
         ({"top_p": 0.0}, "must be in"),
         ({"temperature": -0.1}, "must not be negative"),
         ({"temperature": 0.5, "temperature_to": 0.1}, "swap them"),

@@ -54,6 +54,7 @@ def test_the_paper_recipe_has_the_papers_numbers(tmp_path: Path) -> None:
     "overrides, said",
     [
         (["cli=train_dpo"], "only train_sft can be chosen"),
+        (["rlef.turn_limit=3"], "rlef.turn_limit has no effect with cli=train_sft"),
         (["data.input_kee=x"], "did you mean 'data.input_key'"),
         (["data.dataset=null"], "data.dataset is missing"),
         (["data.input_key=dialog"], "set data.input_key=messages"),

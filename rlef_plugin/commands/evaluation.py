@@ -19,7 +19,7 @@ def evaluate(
     ] = "",
     turn_limit: Annotated[int, typer.Option(help="Responses an episode, at most.")] = 3,
     rollouts: Annotated[int | None, typer.Option(help="Of each problem; else 20.")] = None,
-    problems: Annotated[int, typer.Option(help="Only the first so many; 0 = all.")] = 0,
+    problems: Annotated[int, typer.Option(min=0, help="Only the first so many; 0 = all.")] = 0,
     temperature: Annotated[float | None, typer.Option(help="Else 0.2.")] = None,
     temperature_to: Annotated[
         float | None, typer.Option(help="Draw each response's temperature between the two.")
@@ -28,7 +28,8 @@ def evaluate(
     seed: Annotated[int, typer.Option()] = 0,
     max_len: Annotated[int, typer.Option(help="Tokens of a whole episode.")] = 8192,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of one response.")] = 2048,
-    engines: Annotated[int, typer.Option(help="vLLM engines, a GPU each.")] = 1,
+    engines: Annotated[int, typer.Option(help="vLLM engines, each with GPUs of its own.")] = 1,
+    tensor_parallel: Annotated[int, typer.Option(help="GPUs an engine, for a model that needs several.")] = 1,
     in_flight: Annotated[int, typer.Option(help="Episodes at once, an engine.")] = 64,
     cpu_host: Annotated[bool, typer.Option(help="Run vLLM on the CPU, for trying out.")] = False,
     settings: Annotated[list[str] | None, typer.Argument(help="rlef.key=value, as in a recipe.")] = None,
@@ -52,6 +53,7 @@ def evaluate(
         max_len=max_len,
         max_new_tokens=max_new_tokens,
         engines=engines,
+        tensor_parallel=tensor_parallel,
         in_flight=in_flight,
         **sampling(preset, {"rollouts": rollouts, "temperature": temperature, "top_p": top_p}),
     )

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from rlef_plugin.env.modes import check_solutions
+from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import rollouts as kept
 from rlef_plugin.evaluation import score
 from rlef_plugin.evaluation import settings as settings_file
@@ -25,6 +26,11 @@ from rlef_plugin.evaluation.settings import EvalSettings
 from rlef_plugin.problems import ProblemStore
 
 ROLLOUTS = "rollouts"  # folder in an evaluation's folder
+OPTION_OF = {
+    "actor.model_name_or_path": "--model",
+    "rollout.max_new_tokens": "--max-new-tokens",
+    "data.max_len": "--max-len",
+}
 
 
 def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.Score]:
@@ -123,7 +129,17 @@ def _check(settings: EvalSettings) -> None:
     preflight.check_versions()
     lengths = {"rollout.max_new_tokens": settings.max_new_tokens, "data.max_len": settings.max_len}
     used = {"eval.dataset": str(settings.config.stores[0]), "eval.split": settings.split}
-    preflight.check_context(settings.config, {"actor.model_name_or_path": settings.model, **lengths, **used})
+    try:
+        preflight.check_context(settings.config, {"actor.model_name_or_path": settings.model, **lengths, **used})
+    except UsageError as error:
+        raise UsageError(_with_options(str(error))) from None
+
+
+def _with_options(sentence: str) -> str:
+    """A sentence about a training run's flags, with this command's options in their place."""
+    for flag, option in OPTION_OF.items():
+        sentence = sentence.replace(flag, option)
+    return sentence
 
 
 def _check_server(settings: EvalSettings) -> None:

@@ -22,7 +22,7 @@ from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
 LATER = ("unsafe_no_jail", "isolation", "model_digest")  # older evaluations did not keep them
-FREE = ("rollouts", "problems", "engines", "url", "in_flight")  # may differ in a resume
+FREE = ("rollouts", "problems", "engines", "tensor_parallel", "url", "in_flight")  # may differ in a resume
 WEIGHTS = (".safetensors", ".bin", ".pt")
 PRESETS: dict[str, dict[str, Any]] = {  # docs/paper.md section 6
     "1@3": {"temperature": 0.2, "top_p": 0.95, "rollouts": 200},
@@ -48,12 +48,17 @@ class EvalSettings:
     max_len: int = 8192
     max_new_tokens: int = 2048
     engines: int = 1
+    tensor_parallel: int = 1  # GPUs an engine
     in_flight: int = 64  # episodes at once, an engine
 
     def __post_init__(self) -> None:
-        for key in ("rollouts", "max_len", "max_new_tokens", "engines", "in_flight"):
+        for key in ("rollouts", "max_len", "max_new_tokens", "engines", "tensor_parallel", "in_flight"):
             if getattr(self, key) < 1:
                 raise UsageError(f"{key} is {getattr(self, key)}, but must be at least 1")
+        if self.problems < 0:
+            raise UsageError(f"problems is {self.problems}, but must be at least 0, which is all")
+        if self.tensor_parallel > 1 and self.config.cpu_host:
+            raise UsageError(f"tensor_parallel={self.tensor_parallel} on the CPU host: an engine there is one process")
         if self.temperature_to is not None and self.temperature_to < self.temperature:
             raise UsageError(
                 f"temperature_to={self.temperature_to} is below temperature={self.temperature}: swap them"
@@ -112,12 +117,15 @@ def read(folder: Path) -> dict[str, Any]:
     """eval.json of a folder.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is damaged.
     """
     path = folder / FILE
     if not path.is_file():
         raise UsageError(f"{folder} holds no {FILE}: name the folder that `rlef eval --out` wrote")
-    return dict(json.loads(path.read_text()))
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} is damaged ({error}): bring it back, or evaluate into another folder") from None
 
 
 def config_of(env: str, store: Path, out: Path, overrides: Sequence[str]) -> RlefConfig:

@@ -2,10 +2,11 @@
 
     rlef eval -> Ray -> the host's `create_vllm_engines` -> actor: executor (environment, judge) + vLLM -> rollouts
 
-One actor an engine, so several are data parallel; all rollouts of a problem go to one engine, whose prefix cache then
-holds the problem. Each response has a seed of its own, so what is sampled does not depend on what else is in flight,
-up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are seeded, anew for each
-number of rollouts that are there already. Sampled token ids are not kept: an evaluation reads text.
+One actor an engine, so several are data parallel, and one may have several GPUs (tensor parallel); all rollouts of a
+problem go to one engine, whose prefix cache then holds the problem. Each response has a seed of its own, so what is
+sampled does not depend on what else is in flight, up to the engine's arithmetic; on the CPU host, whose vLLM cannot do
+that, only the engines are seeded, anew for each number of rollouts that are there already. Sampled token ids are not
+kept: an evaluation reads text.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ import ray
 from openrlhf.trainer.ray import vllm_engine
 from vllm import SamplingParams
 
+from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.play import draws, engine_seed, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
 from rlef_plugin.evaluation.settings import EvalSettings
@@ -64,15 +66,25 @@ class EnginePlayer:
     """All engines of an evaluation; made in a process where Ray runs with our settings (`launcher.ray_running`)."""
 
     def __init__(self, settings: EvalSettings, kept: int = 0) -> None:
-        """`kept`: rollouts of earlier sessions in the evaluation's folder."""
+        """`kept`: rollouts of earlier sessions in the evaluation's folder.
+
+        Raises:
+            UsageError: Ray has fewer GPUs than asked for; the host would wait for more.
+        """
         self.settings = settings
+        needed, there = settings.engines * settings.tensor_parallel, int(ray.cluster_resources().get("GPU", 0))
+        if there < needed:
+            raise UsageError(
+                f"--engines {settings.engines} of --tensor-parallel {settings.tensor_parallel} need {needed} GPUs, "
+                f"but Ray has {there}: ask for fewer, or start Ray on more nodes"
+            )
         self.in_flight = settings.in_flight * settings.engines
         self.playing = [0] * settings.engines
         self.engine_of: dict[str, int] = {}
         vllm_engine.RolloutRayActor = ray.remote(EvaluationEngine)
         self.engines = vllm_engine.create_vllm_engines(
             num_engines=settings.engines,
-            tensor_parallel_size=1,
+            tensor_parallel_size=settings.tensor_parallel,
             pretrain=settings.model,
             seed=engine_seed(settings.seed, kept),
             full_determinism=False,
