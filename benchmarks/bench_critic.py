@@ -100,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.update(cpu_host.ENVIRONMENT)
     cpu_host.setup_worker()
-    from test_host_contract import critic_actor, stock_critic
+    from test_host_critic import critic_actor, stock_critic
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from rlef_plugin.openrlhf_ext.critic import TurnCritic

@@ -1,6 +1,10 @@
 """How much of an evaluation's wall time is generation? Interleaved runs on the CPU host with the demo's tiny model.
 
-    python benchmarks/bench_eval.py MODEL STORE [--rollouts 8]
+    python benchmarks/bench_eval.py MODEL STORE [--rollouts 8] [--layers 3 24]
+
+`--layers`: the same with layers added that compute as much as the others and change nothing, so that it writes the
+same programs at a higher price. On two cores a program costs more to judge than the tiny model's response to generate;
+for a real model it is the other way round.
 
 An evaluation is compared with pure generation of the same tokens: the same engine, the same prompts turn by turn, each
 response forced to the length it had, as many at once, the prefix cache emptied before every run. The share is pure
@@ -10,13 +14,17 @@ Writes benchmarks/results/eval.json.
 
 import argparse
 import asyncio
+import copy
 import json
 import statistics
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ray
+import torch
 from machine import machine
 
 from rlef_plugin import launcher
@@ -35,32 +43,58 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("store", type=Path)
     parser.add_argument("--rollouts", type=int, default=8)
+    parser.add_argument("--layers", type=int, nargs="+", default=[3, 24])
     chosen = parser.parse_args()
+    result: dict[str, Any] = {
+        "script": "benchmarks/bench_eval.py",
+        "machine": machine() | {"host": "CPU host, float32"},
+        "rollouts_a_problem": chosen.rollouts,
+        "by_layers": {},
+    }
+    for layers in chosen.layers:
+        with tempfile.TemporaryDirectory() as folder:
+            model = deeper(Path(chosen.model), layers, Path(folder))
+            rows = run(model, chosen.store, chosen.rollouts)
+        share = statistics.median(row["generation_s"] / row["evaluation_s"] for row in rows)
+        result["by_layers"][layers] = {"rounds": rows, "generation_share_median": share}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def deeper(model: Path, layers: int, out: Path) -> Path:
+    """The same function of its input, by more layers: each of those added adds zero to what passes through."""
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    small = LlamaForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    config = copy.deepcopy(small.config)
+    config.num_hidden_layers = layers
+    large = LlamaForCausalLM(config)
+    missing, unexpected = large.load_state_dict(small.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("model.layers.") for name in missing)
+    for layer in large.model.layers[small.config.num_hidden_layers :]:
+        for last in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            torch.nn.init.zeros_(last.weight)
+    large.to(torch.bfloat16).save_pretrained(out)
+    saved, ids = LlamaForCausalLM.from_pretrained(out, dtype=torch.bfloat16), torch.arange(64)[None]
+    assert torch.equal(saved(ids).logits, small(ids).logits)
+    AutoTokenizer.from_pretrained(model).save_pretrained(out)
+    return out
+
+
+def run(model: Path, store: Path, rollouts: int) -> list[dict[str, float]]:
     overrides = ["rlef.cpu_host=true", "rlef.feedback_tokens=224"]
-    config = config_of("rlef_plugin.CodeContestsEnv", chosen.store, Path("/tmp/bench-eval"), overrides)
+    config = config_of("rlef_plugin.CodeContestsEnv", store, Path("/tmp/bench-eval"), overrides)
     settings = EvalSettings(
-        model=str(Path(chosen.model).absolute()),
+        model=str(model),
         config=config,
         temperature=1.0,
-        rollouts=chosen.rollouts,
+        rollouts=rollouts,
         max_len=1280,
         max_new_tokens=128,
     )
-    ids = ProblemStore.open(chosen.store).ids("train")
+    ids = ProblemStore.open(store).ids("train")
     with launcher.ray_running(config):
-        rows = asyncio.run(measure(settings, ids))
-    share = statistics.median(row["generation_s"] / row["evaluation_s"] for row in rows)
-    result = {
-        "script": "benchmarks/bench_eval.py",
-        "machine": machine() | {"host": "CPU host, float32"},
-        "problems": len(ids),
-        "rollouts_a_problem": chosen.rollouts,
-        "rounds": rows,
-        "generation_share_median": share,
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+        return asyncio.run(measure(settings, ids))
 
 
 async def measure(settings: EvalSettings, ids: list[str]) -> list[dict[str, float]]:

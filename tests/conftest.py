@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import ProcessPoolExecutor
+
     from cpu_training import Tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -28,6 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU: there is no nvidia-smi here"))
+
+
+@pytest.fixture(scope="session")
+def host_process() -> "Iterator[ProcessPoolExecutor]":
+    """Where tests marked `@in_host` run."""
+    import in_host
+
+    with in_host.started() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """What the plugin relies on in OpenRLHF 0.11, read from its source: one test a fact, named by the host's file.
 
 So that an upgrade fails with a sentence that says what moved. Nothing is imported, so this takes seconds; what has to
-be seen at work is in test_host_contract.py.
+be seen at work is in the other test_host_*.py.
 """
 
 import ast

@@ -5,7 +5,7 @@ prompt token c_t of that turn: V(c_t), one value a turn (docs/paper.md section 3
 the replay buffer, the host's clipped value loss and its global normalisation average over turns instead of tokens.
 
 A causal model's value at c_t knows no later token, so what follows the last turn's start, a whole response, is cut off
-the critic's input. That is exact (tests/test_host_contract.py) and saves as much as the last response is long: of 300
+the critic's input. That is exact (tests/test_host_critic.py) and saves as much as the last response is long: of 300
 tokens in 1800, 16%; in an episode of one turn 40% (benchmarks/bench_critic.py). The cut is made in the attention mask,
 by which the host itself removes padding from the replay buffer, packs samples and slices them for ring attention, so
 all of these work on the shorter rows. With a mixture of experts' balancing loss (`actor.aux_loss_coef`), which reads
