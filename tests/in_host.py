@@ -1,8 +1,8 @@
 """What the plugin relies on in OpenRLHF 0.11, Ray and vLLM, driven: the host's own classes with ours, on a CPU.
 
 `@in_host` runs a test in a process that imported the host as a worker of the CPU host does; there is one a session
-(`host_process` in conftest.py). pytest does not rewrite asserts there, so each test says what it compared (`same`), and
-names the host's file. What can be read without importing the host is in test_host_source.py.
+(`host_process` in conftest.py). pytest does not rewrite asserts there, so each test says what it compared (`same`),
+and names the host's file. What can be read without importing the host is in test_host_source.py.
 """
 
 import asyncio
