@@ -16,6 +16,7 @@ Writes benchmarks/results/baselines.md.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,8 @@ from rlef_plugin.micro.prepare import read_stamp, write_stamp
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PROBLEMS, ROLLOUTS, MAX_LEN, MAX_NEW_TOKENS = 256, 3, 1024, 40
+PROBLEMS, ROLLOUTS, MAX_LEN, MAX_NEW_TOKENS = 256, 3, 512, 40
+EXAMPLES_LEN = 1024  # of an episode that opens with examples, in tokens
 PASSES, LEARNING_RATE = 3, 3e-4
 
 
@@ -41,12 +43,17 @@ class Baselines:
     def __init__(self, seed_folder: Path, seed: int) -> None:
         self.store, self.start = seed_folder / "made" / "store", seed_folder / "made" / "model"
         self.folder, self.evals, self.seed = seed_folder / "baselines", seed_folder / "evals", seed
+        self.longer = self.folder / "start-longer"  # the same weights, for episodes with examples
         start = read_stamp(seed_folder / "made")
         assert start, f"{seed_folder} holds no start: run `rlef learn` first"
         if start != read_stamp(self.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             write_stamp(self.folder, start)
+        if not self.longer.exists():
+            shutil.copytree(self.start, self.longer)
+            config = json.loads((self.start / "config.json").read_text())
+            (self.longer / "config.json").write_text(json.dumps(config | {"max_position_embeddings": EXAMPLES_LEN}))
 
     def run(self, made: Path, *command: object, whole: bool = True) -> None:
         """One `rlef` command, unless what it makes is there, and `whole` if it is there."""
@@ -58,9 +65,11 @@ class Baselines:
             subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True, cwd=ROOT)
         print(f"{made.name}: {time.monotonic() - began:.0f} s", flush=True)
 
-    def evaluate(self, name: str, model: Path, *options: object, store: Path | None = None) -> Path:
+    def evaluate(
+        self, name: str, model: Path, *options: object, store: Path | None = None, max_len: int = MAX_LEN
+    ) -> Path:
         out = self.folder / name
-        sampling = ("--top-p", 1.0, "--seed", self.seed, "--max-len", MAX_LEN, "--max-new-tokens", MAX_NEW_TOKENS)
+        sampling = ("--top-p", 1.0, "--seed", self.seed, "--max-len", max_len, "--max-new-tokens", MAX_NEW_TOKENS)
         command = ("eval", "--model", model, "--store", store or self.store, "--out", out, "--cpu-host", *sampling)
         limits = ("--in-flight", 128, "--problems", 0 if store else PROBLEMS, "rlef.feedback_tokens=160")
         self.run(out, *command, *limits, *options, whole=False)
@@ -89,7 +98,7 @@ class Baselines:
         rows = self.folder / "sft.jsonl"
         self.run(rows, "mine", mined, "-o", rows)
         asked = ("--split", "test", "--rollouts", ROLLOUTS, "--temperature", 1.0)
-        few_shot = self.evaluate("few-shot", self.start, *asked, f"rlef.few_shot={rows}")
+        few_shot = self.evaluate("few-shot", self.longer, *asked, f"rlef.few_shot={rows}", max_len=EXAMPLES_LEN)
         trained = self.supervised("sft-model", rows)
         return {"few-shot": few_shot, "SFT": self.evaluate("sft", trained, *asked)}
 

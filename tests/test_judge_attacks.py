@@ -393,8 +393,9 @@ import os, time
 mine = input()
 open("/tmp/" + mine, "w").close()
 seen = set()
-end = time.monotonic() + 1
+end = time.monotonic() + 2
 while time.monotonic() < end:
+    time.sleep(0.01)
     seen |= set(os.listdir("/tmp"))
     for pid in range(2, 100):
         try:
