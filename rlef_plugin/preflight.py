@@ -83,7 +83,7 @@ def warn_of_overlap(arguments: dict[str, Any]) -> None:
 
 
 def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
-    """The tokenizer's chat template, and that episodes of the problems that are used fit the context.
+    """The tokenizer's chat template, and that episodes of the problems in use fit the context, and it the model.
 
     Used are the splits that `arguments` names; where it names no store, all.
     """
@@ -91,7 +91,9 @@ def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
     from rlef_plugin.problems import ProblemStores
 
     stores = ProblemStores.open(config.stores)
-    dialog = Dialog(_tokenizer(arguments["actor.model_name_or_path"]))
+    model = arguments["actor.model_name_or_path"]
+    dialog = Dialog(_tokenizer(model))
+    _check_positions(model, arguments["data.max_len"])
     environment = load_environment(config.env)
     env = environment(stores, _NoJudge(), config.episode, dialog.count_tokens)
     lengths = asyncio.run(_prompt_lengths(env, dialog, _used_ids(arguments) or list(stores)))
@@ -120,11 +122,29 @@ def _tokenizer(model: str | None) -> Any:
         raise UsageError("actor.model_name_or_path is not set: name a model folder or hub id")
     from transformers import AutoTokenizer
 
+    return _loaded(AutoTokenizer, model, "tokenizer")
+
+
+def _check_positions(model: str, max_len: int) -> None:
+    """vLLM refuses a context that the model has no positions for, minutes later. What stretches them is left to it."""
+    from transformers import AutoConfig
+
+    config = _loaded(AutoConfig, model, "config.json").get_text_config()
+    positions, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None) or {}
+    kinds = [one for one in rope.values() if isinstance(one, dict)] or [rope]  # one for each kind of layer, or for all
+    if positions and max_len > positions and all(kind.get("factor") is None for kind in kinds):
+        raise UsageError(
+            f"data.max_len={max_len} is more than the {positions} positions of actor.model_name_or_path={model!r}: "
+            f"set data.max_len={positions} or choose a model with a longer context"
+        )
+
+
+def _loaded(cls: Any, model: str, what: str) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+        return cls.from_pretrained(model, trust_remote_code=True)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().partition("\n")[0]
-        raise UsageError(f"actor.model_name_or_path={model!r} has no tokenizer that loads: {first_line}") from None
+        raise UsageError(f"actor.model_name_or_path={model!r} has no {what} that loads: {first_line}") from None
 
 
 def _used(arguments: dict[str, Any]) -> list[tuple[str, str]]:

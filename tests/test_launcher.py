@@ -438,11 +438,13 @@ def test_tables_of_host_flags_name_flags_the_host_has() -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tokenizer that has a chat template, as far as this check goes a model."""
+    """A folder with a tokenizer that has a chat template, and settings: as far as this check goes a model."""
     from tiny_tokenizers import family_tokenizer
+    from transformers import LlamaConfig
 
     path = tmp_path_factory.mktemp("models") / "instruct"
     family_tokenizer("llama-3.1").save_pretrained(path)
+    LlamaConfig(max_position_embeddings=131072).save_pretrained(path)
     return path
 
 

@@ -1,6 +1,7 @@
 """What a run is checked for before it starts: the problems it uses, and only these, with the environment it names."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ CALLED = (TestCase("[1]", "2"),)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tokenizer."""
+    """A folder with a tokenizer and a model's settings."""
     from tiny_tokenizers import family_tokenizer
+    from transformers import LlamaConfig
 
     path = tmp_path_factory.mktemp("models") / "instruct"
     family_tokenizer("llama-3.1").save_pretrained(path)
+    LlamaConfig(max_position_embeddings=4096).save_pretrained(path)
     return path
 
 
-def check(store: Path, model: Path, env: str = "CodeContestsEnv", **used: str) -> None:
+def check(store: Path, model: Path, env: str = "CodeContestsEnv", **used: Any) -> None:
     config = RlefConfig(env=f"rlef_plugin.{env}", stores=(str(store),), episode=EnvConfig(turn_limit=1))
     arguments: dict[str, Any] = {"actor.model_name_or_path": str(model), "rollout.max_new_tokens": 128}
     names = {key.replace("__", "."): value for key, value in used.items()}
@@ -45,6 +48,23 @@ def test_only_the_splits_that_are_used_must_fit(tmp_path: Path, model: Path) -> 
         check(store, model, data__prompt_dataset=str(store), data__prompt_split="valid", **both)
     with pytest.raises(UsageError, match="1 of 3 problems"):
         check(store, model)
+
+
+def test_a_context_that_the_model_has_no_positions_for_is_refused(tmp_path: Path, model: Path) -> None:
+    from transformers import LlamaConfig
+
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.add(Problem("short", "Add.", (TestCase("1", "2"),), ()))
+    check(tmp_path / "store", model)
+    with pytest.raises(UsageError, match="data.max_len=4097 is more than the 4096 positions of .*: set .*=4096 or"):
+        check(tmp_path / "store", model, data__max_len=4097)
+    stretched = shutil.copytree(model, tmp_path / "stretched")
+    rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
+    LlamaConfig(max_position_embeddings=4096, rope_parameters=rope).save_pretrained(stretched)
+    check(tmp_path / "store", stretched, data__max_len=8192)
+    (stretched / "config.json").unlink()
+    with pytest.raises(UsageError, match="has no config.json that loads"):
+        check(tmp_path / "store", stretched)
 
 
 @pytest.mark.parametrize(
