@@ -384,7 +384,8 @@ print(mine, found)"""
         "rlef_plugin/judge/jail.py",
         'MountPt(dst=box["SCRATCH"], fstype="tmpfs", options=options, rw=True, nosuid=True, nodev=True)',
         '(os.makedirs("/var/tmp/rlef-shared", exist_ok=True), os.chmod("/var/tmp/rlef-shared", 0o777), '
-        'MountPt(src="/var/tmp/rlef-shared", dst="/tmp", is_bind=True, rw=True))[2]',
+        'os.geteuid() or os.chown("/var/tmp/rlef-shared", 65534, 65534), '  # a runner's scratch folder is its own
+        'MountPt(src="/var/tmp/rlef-shared", dst="/tmp", is_bind=True, rw=True))[3]',
     ),
 )
 def test_jails_that_run_at_the_same_time_do_not_see_each_other(judge: SyncJudge) -> None:
