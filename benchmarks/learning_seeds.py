@@ -1,10 +1,15 @@
 """How far do healthy short runs of the micro-world spread, and is a broken one told from them?
 
-    python benchmarks/learning_seeds.py [--seeds 10] [--work .rlef/micro-short]      # some 5 minutes a run on 2 cores
+    python benchmarks/learning_seeds.py [--seeds 10] [--work .rlef/micro-short]      # some 3 minutes a run on 2 cores
 
-Runs `rlef learn --short` with each seed, then with seed 0 and one thing broken at a time, each in a copy of the code.
-Writes benchmarks/results/learning.md and .json: mean and standard deviation over the seeds, how many of the latter
-tests/test_learning.py leaves below the mean, the chance that a healthy run falls below (Student's t with the seeds'
+Runs `rlef learn --short`
+
+- with each seed, so with problems and a start of its own;
+- as tests/test_learning.py does, from problems and start of seed 0, with as many seeds of the host (`train.seed`);
+- so too with one thing broken at a time, each in a copy of the code.
+
+Writes benchmarks/results/learning.md and .json: mean and standard deviation of both kinds of healthy runs, by how many
+deviations the test's thresholds lie below, the chance that a healthy run falls below (Student's t with the runs'
 degrees of freedom, as for a new draw from a normal distribution), and what each broken run reaches. What is there
 already is not run again.
 """
@@ -43,41 +48,49 @@ BROKEN: dict[str, tuple[list[Edit], list[str]]] = {  # name -> edits of the code
 }
 THRESHOLDS = {"solved": SOLVED, "explained_variance": EXPLAINED_VARIANCE}
 RESULTS = Path(__file__).with_name("results")
+Learned = dict[str, float]
 
 
-def run(work: Path, seed: int, tree: Path, *overrides: str) -> dict[str, float]:
+def run(work: Path, seed: int, tree: Path, *overrides: str) -> Learned:
     command = [sys.executable, "-m", "rlef_plugin", "learn", "--short", "--seeds", "1", "--first-seed", str(seed)]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     subprocess.run([*command, "--work", str(work), *overrides], cwd=tree, env=environment, check=True)
     return learned(read_metrics(work / f"seed-{seed}" / "rlef"))
 
 
-def broken(work: Path, seed: int, edits: list[Edit], overrides: list[str]) -> dict[str, float]:
-    """Of the same start as the healthy run of this seed."""
-    (work / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
-    shutil.copytree(work.parent / f"seed-{seed}" / "made", work / f"seed-{seed}" / "made", dirs_exist_ok=True)
-    tree = changed_tree(work / "tree", edits, ("rlef_plugin", "sandbox", "recipes"), without=())
-    return run(work, seed, tree, *overrides)
+def again(work: Path, tree: Path, *overrides: str) -> Learned:
+    """From the start of the healthy run of seed 0."""
+    (work / "seed-0").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(work.parent / "seed-0" / "made", work / "seed-0" / "made", dirs_exist_ok=True)
+    return run(work, 0, tree, *overrides)
 
 
-def table(healthy: list[dict[str, float]], wrong: dict[str, dict[str, float]]) -> str:
+def broken(work: Path, edits: list[Edit], overrides: list[str]) -> Learned:
+    return again(
+        work, changed_tree(work / "tree", edits, ("rlef_plugin", "sandbox", "recipes"), without=()), *overrides
+    )
+
+
+def table(healthy: dict[str, list[Learned]], wrong: dict[str, Learned]) -> str:
     lines = ["| run | solved at the first step | solved | explained variance |", "|---|---|---|---|"]
-    rows = {f"seed {seed}": one for seed, one in enumerate(healthy)} | wrong
+    rows = {f"{kind} {n}": one for kind, runs in healthy.items() for n, one in enumerate(runs)} | wrong
     lines += [
         f"| {name} | " + " | ".join(f"{one[key]:.3f}" for key in ("solved_at_first", *THRESHOLDS)) + " |"
         for name, one in rows.items()
     ]
     lines += [
         "",
-        "| | mean | sd | threshold | sd below the mean | a healthy run falls below |",
-        "|---|---|---|---|---|---|",
+        "| over | | mean | sd | threshold | sd below the mean | a healthy run falls below |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for key, threshold in THRESHOLDS.items():
-        values = [one[key] for one in healthy]
-        mean, sd = statistics.fmean(values), statistics.stdev(values)
-        away, seeds = (mean - threshold) / sd, len(values)
-        chance = student_tail(away / (1 + 1 / seeds) ** 0.5, seeds - 1)
-        lines.append(f"| {key} | {mean:.3f} | {sd:.3f} | {threshold} | {away:.1f} | 1 in {1 / chance:,.0f} |")
+    for kind, runs in healthy.items():
+        for key, threshold in THRESHOLDS.items():
+            values = [one[key] for one in runs]
+            mean, sd, seeds = statistics.fmean(values), statistics.stdev(values), len(values)
+            away = (mean - threshold) / sd
+            chance = student_tail(away / (1 + 1 / seeds) ** 0.5, seeds - 1)
+            numbers = f"{mean:.3f} | {sd:.3f} | {threshold} | {away:.1f} | 1 in {1 / chance:,.0f}"
+            lines.append(f"| {kind}s | {key} | {numbers} |")
     return "\n".join(lines)
 
 
@@ -94,8 +107,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".rlef/micro-short"))
     chosen = parser.parse_args()
     work = chosen.work.absolute()
-    healthy = [run(work, seed, ROOT) for seed in range(chosen.seeds)]
-    wrong = {name: broken(work / f"broken-{number}", 0, *how) for number, (name, how) in enumerate(BROKEN.items())}
+    wrong = {name: broken(work / f"broken-{number}", *how) for number, (name, how) in enumerate(BROKEN.items())}
+    healthy = {
+        "seed": [run(work, seed, ROOT) for seed in range(chosen.seeds)],
+        "seed 0, train.seed": [again(work / f"again-{n}", ROOT, f"train.seed={n + 1}") for n in range(chosen.seeds)],
+    }
     text = table(healthy, wrong)
     (RESULTS / "learning.json").write_text(json.dumps({"healthy": healthy, "broken": wrong}, indent=1) + "\n")
     (RESULTS / "learning.md").write_text(
