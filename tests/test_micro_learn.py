@@ -158,6 +158,12 @@ def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypa
     assert everything("train.num_episodes=1") == ["train", *["eval"] * 6]
 
 
+def test_what_the_short_version_changes_is_in_the_stamp(tmp_path: Path) -> None:
+    short = learn.Learning(tmp_path, (0,), ("summed-kl",), ("train.seed=7",), short=True)
+    assert short.stamp(0, "summed-kl")["overrides"] == [*learn.SHORT_SETTINGS, "rlef.kl=sum", "train.seed=7"]
+    assert learn.Learning(tmp_path, (0,), ("rlef",), ()).stamp(0, "rlef")["overrides"] == []
+
+
 def test_an_evaluation_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(command: list[str], log: Path, what: str, console: Any) -> None:
         (log.parent / "rollout").touch()

@@ -101,7 +101,11 @@ class Learning:
         start = {"start": read_stamp(self.work / f"seed-{seed}" / "made")}
         if arm == "start":
             return start
-        return {**start, "recipe": digest([recipe()]), "overrides": [*ARMS[arm], *self.overrides]}
+        return {**start, "recipe": digest([recipe()]), "overrides": self.settings(arm)}
+
+    def settings(self, arm: str) -> list[str]:
+        """Overrides of the recipe with which an arm is trained."""
+        return [*(SHORT_SETTINGS if self.short else ()), *ARMS[arm], *self.overrides]
 
 
 def learn(learning: Learning, out: Path, console: Console) -> None:
@@ -137,8 +141,7 @@ def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, co
     if read_stamp(folder) == stamp:
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
     shutil.rmtree(folder, ignore_errors=True)
-    overrides = (*(SHORT_SETTINGS if learning.short else ()), *ARMS[arm], *learning.overrides)
-    command = training(store, model, seed, folder, overrides)
+    command = training(store, model, seed, folder, learning.settings(arm))
     _run(command, folder / "train.log", f"seed {seed}, {arm}: training", console)
     write_stamp(folder, stamp)
 
