@@ -71,9 +71,9 @@ def broken(work: Path, edits: list[Edit], overrides: list[str]) -> Learned:
     )
 
 
-def table(healthy: dict[str, list[Learned]], wrong: dict[str, Learned]) -> str:
+def table(healthy: dict[str, dict[int, Learned]], wrong: dict[str, Learned]) -> str:
     lines = ["| run | solved at the first step | solved | explained variance |", "|---|---|---|---|"]
-    rows = {f"{kind} {n}": one for kind, runs in healthy.items() for n, one in enumerate(runs)} | wrong
+    rows = {f"{kind} {n}": one for kind, runs in healthy.items() for n, one in runs.items()} | wrong
     lines += [
         f"| {name} | " + " | ".join(f"{one[key]:.3f}" for key in ("solved_at_first", *THRESHOLDS)) + " |"
         for name, one in rows.items()
@@ -85,7 +85,7 @@ def table(healthy: dict[str, list[Learned]], wrong: dict[str, Learned]) -> str:
     ]
     for kind, runs in healthy.items():
         for key, threshold in THRESHOLDS.items():
-            values = [one[key] for one in runs]
+            values = [one[key] for one in runs.values()]
             mean, sd, seeds = statistics.fmean(values), statistics.stdev(values), len(values)
             away = (mean - threshold) / sd
             chance = student_tail(away / (1 + 1 / seeds) ** 0.5, seeds - 1)
@@ -109,8 +109,10 @@ def main() -> None:
     work = chosen.work.absolute()
     wrong = {name: broken(work / f"broken-{number}", *how) for number, (name, how) in enumerate(BROKEN.items())}
     healthy = {
-        "seed": [run(work, seed, ROOT) for seed in range(chosen.seeds)],
-        "seed 0, train.seed": [again(work / f"again-{n}", ROOT, f"train.seed={n + 1}") for n in range(chosen.seeds)],
+        "seed": {n: run(work, n, ROOT) for n in range(chosen.seeds)},
+        "seed 0, train.seed": {
+            n: again(work / f"again-{n - 1}", ROOT, f"train.seed={n}") for n in range(1, chosen.seeds + 1)
+        },
     }
     text = table(healthy, wrong)
     (RESULTS / "learning.json").write_text(json.dumps({"healthy": healthy, "broken": wrong}, indent=1) + "\n")
