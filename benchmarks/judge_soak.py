@@ -172,7 +172,7 @@ async def soak(programs: int, tests: int, repetitions: int, oversubscription: in
         "|---|---|---|",
         *(f"| {kind} | {verdict} | {number:,} |" for (kind, verdict), number in sorted(halves.items())),
         "",
-        f"{repetitions:,} repetitions of one program with six kinds of ends: {len(same)} different result(s), "
+        f"{repetitions:,} repetitions of one program with six kinds of ends: {len(same)} distinct result(s), "
         f"verdicts {', '.join(next(iter(verdicts)))}.",
         *differences(same),
         "",
