@@ -111,7 +111,7 @@ def main() -> None:
     healthy = {
         "seed": {n: run(work, n, ROOT) for n in range(chosen.seeds)},
         "seed 0, train.seed": {
-            n: again(work / f"again-{n - 1}", ROOT, f"train.seed={n}") for n in range(1, chosen.seeds + 1)
+            n: again(work / f"again-{n}", ROOT, f"train.seed={n}") for n in range(1, chosen.seeds + 1)
         },
     }
     text = table(healthy, wrong)

@@ -11,25 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from in_host import (
-    ACTOR,
-    ASYNC,
-    BUFFER,
-    CLI,
-    CRITIC,
-    DEEPSPEED,
-    DISTRIBUTED,
-    ENGINE,
-    MAKER,
-    REPO,
-    TRAINER,
-    WORKER,
-    host,
-    in_host,
-    same,
-    tiny_critic,
-    unwrapped,
-)
+from host_files import ACTOR, ASYNC, BUFFER, CLI, CRITIC, DEEPSPEED, DISTRIBUTED, ENGINE, MAKER, TRAINER, WORKER
+from in_host import REPO, host, in_host, same, tiny_critic, unwrapped
 
 from rlef_plugin import launcher
 from rlef_plugin.openrlhf_ext import cpu_host, host_cli

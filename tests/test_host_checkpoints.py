@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from in_host import ASYNC, TRAINER, host, in_host, same
+from host_files import ASYNC, TRAINER
+from in_host import host, in_host, same
 
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.runs.timeline import Clock

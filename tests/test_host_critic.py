@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from in_host import CRITIC, advantages_of, host, in_host, learner_batch, same, tiny_critic, unwrapped
+from host_files import CRITIC
+from in_host import advantages_of, host, in_host, learner_batch, same, tiny_critic, unwrapped
 
 from rlef_plugin.config import VARIABLE, RlefConfig
 

@@ -4,19 +4,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from in_host import (
-    ACTOR,
-    BUFFER,
-    SAMPLES,
-    TRAINER,
-    advantages_of,
-    host,
-    in_host,
-    learner_batch,
-    played,
-    recorded_samples,
-    same,
-)
+from host_files import ACTOR, BUFFER, SAMPLES, TRAINER
+from in_host import advantages_of, host, in_host, learner_batch, played, recorded_samples, same
 
 pytestmark = pytest.mark.host
 

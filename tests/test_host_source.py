@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host_files import (
+    ACTOR,
+    ASYNC,
+    BUFFER,
+    CLI,
+    CRITIC,
+    DEEPSPEED,
+    DISTRIBUTED,
+    ENGINE,
+    MAKER,
+    RING,
+    SAMPLES,
+    TRAINER,
+    WORKER,
+)
 
 from rlef_plugin import launcher
 from rlef_plugin.errors import UsageError
 from rlef_plugin.openrlhf_ext import cpu_host, host_cli
-
-CLI = "cli/train_ppo_ray.py"
-TRAINER, ASYNC = "trainer/ppo_trainer.py", "trainer/ppo_trainer_async.py"
-ACTOR, CRITIC = "trainer/ray/ppo_actor.py", "trainer/ray/ppo_critic.py"
-ENGINE, WORKER = "trainer/ray/vllm_engine.py", "trainer/ray/vllm_worker_wrap.py"
-MAKER, SAMPLES = "trainer/ppo_utils/experience_maker.py", "trainer/ppo_utils/samples_generator.py"
-BUFFER, DEEPSPEED = "trainer/ppo_utils/replay_buffer.py", "utils/deepspeed/deepspeed.py"
-DISTRIBUTED, RING = "utils/distributed_util.py", "models/ring_attn_utils.py"
 
 
 def root() -> Path:

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from in_host import TRAINER, host, in_host, played, played_once, same
+from host_files import TRAINER
+from in_host import host, in_host, played, played_once, same
 
 from rlef_plugin.config import VARIABLE, RlefConfig
 from rlef_plugin.openrlhf_ext import host_cli
