@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from judge_helpers import ROOT, Case, descendants
 
 from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, SandboxError, open_judge
-from rlef_plugin.judge.jail import find_nsjail
+from rlef_plugin.judge.jail import JailCommand, find_nsjail
+from rlef_plugin.judge.process import Starter
 
 pytestmark = pytest.mark.nsjail
 BOUND_S = 60  # generous: the machine may be loaded; every wait of the judge's own is seconds
@@ -127,6 +129,29 @@ def test_the_kernel_would_end_jails_before_their_server() -> None:
         task.cancel()
 
     with_judge(action)
+
+
+def test_a_jail_starts_with_its_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its server is off the processor after it has started one: here, until that one has ended."""
+    spawn, seen, own = os.posix_spawn, tmp_path / "score", Path("/proc/self/oom_score_adj").read_text()
+
+    def spawn_and_wait(*args: Any, **kwargs: Any) -> int:
+        pid = spawn(*args, **kwargs)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+    async def start() -> None:
+        command = JailCommand(("/bin/cp", "/proc/self/oom_score_adj", str(seen)), "", {}, jailed=False)
+        starter = Starter(command, b"")
+        with pytest.raises(SandboxError):
+            await starter.start()
+        os.close(starter._config)  # which a server keeps for as long as it lives
+
+    monkeypatch.setattr(os, "posix_spawn", spawn_and_wait)
+    asyncio.run(start())
+    server = Path("/proc/self/oom_score_adj")
+    assert (seen.read_text(), server.read_text()) == ("1000\n", "900\n")
+    server.write_text(own)
 
 
 # ---- nsjail that fails ----

@@ -20,7 +20,7 @@ from rlef_plugin.judge.verdicts import SandboxError
 from rlef_plugin.judge.wire import pack, read_frame
 
 START_S = 20.0  # a jail that is not ready by then is given up
-OOM_SCORE = 1000  # the highest: jails die before anything else does
+JAIL_OOM_SCORE, SERVER_OOM_SCORE = 1000, 900  # for want of memory jails die first, then their server, then its caller
 END_S = 3.0  # nsjail gets this long after SIGTERM
 RESERVED_FD = 9  # file descriptors up to here are jail-side numbers, so the server's own must lie above
 
@@ -131,13 +131,15 @@ class Starter:
         numbers = {files[0]: 0, files[1]: 1, files[2]: 2, control: 3, files[3]: LOG_FD, self._config: CONFIG_FD}
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in numbers.items()]
         argv, environment = self.command.argv, self.command.environment
+        set_oom_score(JAIL_OOM_SCORE)  # inherited: set afterwards, it may miss what nsjail has forked by then
         try:
             pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
         except OSError as error:
             os.close(files[2])
             os.close(files[3])
             raise SandboxError(f"{argv[0]} cannot be started ({error}): reinstall it.") from error
-        set_oom_score(pid, OOM_SCORE)  # long before nsjail forks, so all that is inside has it too
+        finally:
+            set_oom_score(SERVER_OOM_SCORE)
         self._exits[pid] = self._loop.create_future()
         return JailProcess(pid, self._exits[pid], (files[2], files[3]), scratch)
 

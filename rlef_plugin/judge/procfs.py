@@ -50,11 +50,11 @@ def oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def set_oom_score(process: int, score: int) -> None:
-    """How soon the kernel ends it for want of memory, and what it starts from now on. Nothing happens where it is
-    gone, or has a higher score and no right to lower it."""
+def set_oom_score(score: int) -> None:
+    """How soon the kernel ends this process for want of memory, and every one that it starts from now on. Nothing
+    happens where it has a higher score and no right to lower it."""
     with contextlib.suppress(OSError):
-        Path(f"/proc/{process}/oom_score_adj").write_text(str(score))
+        Path("/proc/self/oom_score_adj").write_text(str(score))
 
 
 def inherit_code(root: int) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, judge_program
-from rlef_plugin.judge.process import CpuSpent, JailProcess, Starter, reserve_descriptors
+from rlef_plugin.judge.process import SERVER_OOM_SCORE, CpuSpent, JailProcess, Starter, reserve_descriptors
 from rlef_plugin.judge.procfs import Processes, descendants, memory_bytes, read_processes, set_oom_score
 from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
@@ -30,7 +30,6 @@ START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
 START_TRIES = 1 + len(START_PAUSES_S)
 SHUTDOWN_S = 1.5
 WATCH_S = 0.25
-OOM_SCORE = 900  # the server dies before the caller, and its jails before it
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -219,7 +218,7 @@ def main(descriptor: int) -> None:
     if server:
         os.close(descriptor)
         sys.exit(keep(server))
-    set_oom_score(os.getpid(), OOM_SCORE)
+    set_oom_score(SERVER_OOM_SCORE)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
