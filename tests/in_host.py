@@ -110,10 +110,10 @@ def played(*kinds: str, label: str = "bb", logprobs: int | None = 1) -> tuple[di
 
     from rlef_plugin.openrlhf_ext import executor
 
-    async def open_judge(config: Any) -> ScriptedJudge:
+    async def open_patient_judge(config: Any) -> ScriptedJudge:
         return ScriptedJudge()
 
-    executor.open_judge = open_judge
+    executor.open_patient_judge = open_patient_judge
     tokenizer = family_tokenizer("llama-3.1")
     engine = ScriptedEngine(tokenizer, lambda _, turn: reply(kinds[turn - 1]))
     params = SamplingParams(max_tokens=60, logprobs=logprobs)

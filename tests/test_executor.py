@@ -92,7 +92,7 @@ class Players:
 
         self.judges: list[ScriptedJudge] = []
 
-        async def open_judge(config: Any) -> ScriptedJudge:
+        async def open_patient_judge(config: Any) -> ScriptedJudge:
             await asyncio.sleep(0)  # the real one waits for its first jail
             self.judges.append(ScriptedJudge())
             return self.judges[-1]
@@ -100,7 +100,7 @@ class Players:
         episode_config = EnvConfig(**{"feedback_tokens": FEEDBACK, **episode})
         config = RlefConfig(env=env, stores=(str(self.store),), episode=episode_config)
         self.monkeypatch.setenv(VARIABLE, config.to_json())
-        self.monkeypatch.setattr(executor, "open_judge", open_judge)
+        self.monkeypatch.setattr(executor, "open_patient_judge", open_patient_judge)
         return executor.RlefAgentExecutor()
 
     def play(

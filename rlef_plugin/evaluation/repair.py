@@ -33,7 +33,7 @@ from rlef_plugin.evaluation import settings as settings_file
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, by_problem, read
 from rlef_plugin.evaluation.run import ROLLOUTS, problems_digest
 from rlef_plugin.evaluation.score import stops_early
-from rlef_plugin.judge import Judge, JudgeConfig, open_judge
+from rlef_plugin.judge import Judge, JudgeConfig, open_patient_judge
 from rlef_plugin.problems import ProblemStore, build_store
 from rlef_plugin.problems.records import TestCase
 
@@ -268,7 +268,7 @@ def _check_store(run: Path, settings: Mapping[str, Any], store: ProblemStore) ->
 async def _judged(
     rollouts: Iterable[Rollout], setting: Setting, per_problem: int, sft: bool
 ) -> tuple[list[Case], dict[str, str]]:
-    judge = await open_judge(setting.judge)
+    judge = await open_patient_judge(setting.judge)
     try:
         found = await cases(rollouts, setting, judge, per_problem)
         problems = dict.fromkeys(case.problem for case in found if not case.left_out) if sft else ()

@@ -27,7 +27,7 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation.play import draws, rollout_of
 from rlef_plugin.evaluation.rollouts import Rollout
 from rlef_plugin.evaluation.settings import EvalSettings
-from rlef_plugin.judge import Judge, open_judge
+from rlef_plugin.judge import Judge, open_patient_judge
 from rlef_plugin.problems import ProblemStores
 
 RETRIES = 40  # the client waits up to 8 s between two: about five minutes
@@ -167,7 +167,7 @@ async def check(settings: EvalSettings) -> None:
 
 
 async def open_player(settings: EvalSettings) -> ServerPlayer:
-    return ServerPlayer(settings, _client(settings), await open_judge(settings.config.judge))
+    return ServerPlayer(settings, _client(settings), await open_patient_judge(settings.config.judge))
 
 
 def _client(settings: EvalSettings) -> Any:

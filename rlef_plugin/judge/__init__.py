@@ -6,6 +6,7 @@
                 ├─ process.py                one running jail; jail.py is its command line
                 ├─ compare.py                right or wrong
                 └─ verdicts.py               verdicts, limits, results
+      patient.py                    the same, asked again for a while when the judge itself fails
       remote.py                     the same, from Ray actors on other nodes (spread.py here, batch.py there)
       wire.py                       the bytes between them, and out of a jail
       checker.py                    a problem's own checker in place of compare.py, in a jail of its own
@@ -15,6 +16,7 @@ Threat model: programs are hostile; a program can spoil its own verdict and noth
 kernel, side channels, and the sum of memory over a jail's processes where no memory cgroup bounds it."""
 
 from rlef_plugin.judge.check import Check, check_sandbox
+from rlef_plugin.judge.patient import open_patient_judge
 from rlef_plugin.judge.pool import Judge, open_judge
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
 
@@ -29,4 +31,5 @@ __all__ = [
     "Verdict",
     "check_sandbox",
     "open_judge",
+    "open_patient_judge",
 ]

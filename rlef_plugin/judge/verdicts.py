@@ -108,6 +108,7 @@ class JudgeConfig:
     ray_cpus: int = 1  # cores that each of them takes from Ray
     ray_resource: str = ""  # custom resource of judge nodes, of which each takes one unit; "" = any node
     isolation: str = "test"  # "test": a process a test; "program": one for all, and for each failure one of its own
+    patience_s: float = 600.0  # long work asks again for so long when the judge itself fails (patient.py); 0 = not
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -116,6 +117,8 @@ class JudgeConfig:
             raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
         if self.isolation not in ("test", "program"):
             raise ValueError(f"JudgeConfig.isolation is {self.isolation!r}, but must be 'test' or 'program'.")
+        if not 0 <= self.patience_s < float("inf"):
+            raise ValueError(f"JudgeConfig.patience_s is {self.patience_s}, but must be 0 or more seconds.")
         for name in ("ray_actors", "ray_cpus"):
             if getattr(self, name) < 1:
                 raise ValueError(f"JudgeConfig.{name} is {getattr(self, name)}, but must be 1 or more.")

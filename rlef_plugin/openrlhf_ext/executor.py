@@ -12,7 +12,8 @@ The host calls `execute` in the rollout actor's event loop, once a sample, many 
 - text that opens a response on the model's behalf (`Environment.prefill`) is prompt: it is not trained on;
 - every sample has the same log keys, with per-turn lists padded to the turn limit.
 
-A failing judge raises: no episode is ever given a reward that was not judged.
+A judge that fails is asked again for `rlef.judge.patience_s`, then raises: no episode is ever given a reward that was
+not judged.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from openrlhf.utils.agent import AgentExecutorBase
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.env import Dialog, Environment, Step, load_environment
 from rlef_plugin.env.settings import room_for_response
-from rlef_plugin.judge import Judge, JudgeConfig, open_judge
+from rlef_plugin.judge import Judge, JudgeConfig, open_patient_judge
 from rlef_plugin.problems import ProblemStores
 from rlef_plugin.runs.record import Record, record_of
 
@@ -144,7 +145,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
     async def _one_judge(self) -> Judge:
         async with self.opening:  # the first episodes arrive together, and each would open a judge of its own
             if self.judge is None:
-                self.judge = await open_judge(self.config.judge)
+                self.judge = await open_patient_judge(self.config.judge)
             return self.judge
 
     async def _respond(
