@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -120,6 +121,36 @@ def test_a_model_may_have_several_gpus_and_too_few_are_told(monkeypatch: pytest.
     with pytest.raises(UsageError, match="--engines 3 of --tensor-parallel 4 need 12 GPUs, but Ray has 8"):
         engines.EnginePlayer(replace(SETTINGS, engines=3, tensor_parallel=4))
     assert len(asked) == 1
+
+
+@pytest.mark.host
+def test_rollouts_of_one_problem_spread_over_the_engines_that_it_fills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 8 places an engine: 32 rollouts of a problem fill four engines, and 3 of another share one."""
+    from rlef_plugin.openrlhf_ext import engines
+
+    class Engine:
+        def __init__(self) -> None:
+            self.played: list[tuple[str, int]] = []
+            self.play = SimpleNamespace(remote=self._play)
+            self.get_num_unfinished_requests = SimpleNamespace(remote=int)
+
+        async def _play(self, problem: str, index: int, settings: object) -> None:
+            self.played.append((problem, index))
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(engines.vllm_engine, "RolloutRayActor", engines.vllm_engine.RolloutRayActor)
+    monkeypatch.setattr(engines.vllm_engine, "create_vllm_engines", lambda **given: [Engine() for _ in range(4)])
+    monkeypatch.setattr(engines.ray, "get", lambda asked: [])
+    monkeypatch.setattr(engines.ray, "cluster_resources", lambda: {"GPU": 8.0})
+    player = engines.EnginePlayer(replace(SETTINGS, engines=4, in_flight=8))
+
+    async def play_all(problem: str, count: int) -> None:
+        await asyncio.gather(*(player.play(problem, index) for index in range(count)))
+
+    asyncio.run(play_all("a", 32))
+    assert [len(engine.played) for engine in player.engines] == [8, 8, 8, 8]
+    asyncio.run(play_all("b", 3))
+    assert sorted(len(engine.played) for engine in player.engines) == [8, 8, 8, 11]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]"])

@@ -144,6 +144,17 @@ def count_tokens(text: str) -> int:
 # --- the tokens
 
 
+def test_without_a_tokenizer_it_is_that_of_the_engines_model(play, players: Players, tokenizer: Any, tmp_path: Path):
+    tokenizer.save_pretrained(tmp_path)
+    expected = play(reply(WRONG), reply(SOLVED))
+    engine = ScriptedEngine(tokenizer, lambda _, turn: reply((WRONG, SOLVED)[turn - 1]))
+    engine.kwargs = {"model": str(tmp_path)}  # type: ignore[attr-defined]
+    params = SimpleNamespace(max_tokens=100, logprobs=1, temperature=1.0, stop_token_ids=None)
+    executor = players.executor()
+    result = asyncio.run(executor.execute("the prompt", "bb", params, 2000, None, engine))
+    assert result["observation_tokens"] == expected.tokens
+
+
 def test_the_stream_is_prompt_response_feedback_response(play, tokenizer: Any) -> None:
     played = play(reply(WRONG), reply(NO_CODE), reply(SOLVED))
     dialog, eot = Dialog(tokenizer), tokenizer.eos_token_id

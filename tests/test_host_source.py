@@ -166,6 +166,14 @@ def test_the_engine_calls_the_executor_with_our_parameters() -> None:
     assert parameters(ENGINE, "RolloutRayActor.generate")[:3] == ["self", "prompt_token_ids", "sampling_params"]
 
 
+def test_only_the_executor_is_given_the_tokenizer() -> None:
+    """Which reads the one of the engine's model instead, see `RecordedSamples._dispatch_prompts_to_vllm`."""
+    says(SAMPLES, "SamplesGenerator._dispatch_prompts_to_vllm", "hf_tokenizer=self.tokenizer")
+    assert (root() / SAMPLES).read_text().count("self.tokenizer") == 2, f"openrlhf/{SAMPLES} reads it elsewhere too"
+    says(ENGINE, "RolloutRayActor.__init__", "self.kwargs = kwargs")
+    says(ENGINE, "create_vllm_engines", "'model': pretrain")
+
+
 def test_a_prompts_samples_share_sampling_params() -> None:
     """Why the executor copies them; each prompt's samples come back together, which `solve_rates` counts on."""
     says(ENGINE, "RolloutRayActor.generate_responses", "for _ in range(num_samples)", "await asyncio.gather(*tasks)")

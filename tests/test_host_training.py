@@ -125,6 +125,7 @@ def test_a_step_is_clocked_and_logged_with_the_hosts_status() -> None:
     same("keys of the two steps", list(logged[0]), list(logged[1]))
     same("parts", {f"step_s/{part}" for part in PARTS} <= logged[1].keys(), True)
     assert logged[1]["step_s/saving"] > logged[0]["step_s/saving"] == 0, (logged[0], logged[1])
+    same("no text for the trackers", "generated_samples" in logged[1], False)
     kept = read_metrics(Path(run_dir))
     same("kept", [int(one["step"]) for one in kept], [1, 2])
     scalars = {key for key, value in logged[1].items() if isinstance(value, int | float)}
@@ -203,12 +204,16 @@ def test_samples_come_in_the_order_of_the_data() -> None:
         return done, 3, False
 
     stock = host().samples_generator.SamplesGenerator
-    before = stock._generate_vllm, stock._dispatch_prompts_to_vllm
-    stock._generate_vllm, stock._dispatch_prompts_to_vllm = ready, lambda self, prompts, labels: []
+    before, sent = (stock._generate_vllm, stock._dispatch_prompts_to_vllm), []
+    stock._generate_vllm = ready
+    stock._dispatch_prompts_to_vllm = lambda self, prompts, labels: sent.append(self.tokenizer)
+    generator = RecordedSamples.__new__(RecordedSamples)
+    generator.tokenizer = "a large one"
     try:
-        samples, *more = RecordedSamples.__new__(RecordedSamples)._generate_vllm(3)
+        samples, *more = generator._generate_vllm(3)
     finally:
         stock._generate_vllm, stock._dispatch_prompts_to_vllm = before
+    same("tokenizer for the engines, and afterwards", (sent, generator.tokenizer), ([None], "a large one"))
     same("order", [(s.labels[0], s.n) for s in samples], [(label, n) for label in ("c", "a", "b") for n in (0, 1)])
     same("the rest of the answer", more, [3, False])
 

@@ -2,11 +2,12 @@
 
     rlef eval -> Ray -> the host's `create_vllm_engines` -> actor: executor (environment, judge) + vLLM -> rollouts
 
-One actor an engine, so several are data parallel, and one may have several GPUs (tensor parallel); all rollouts of a
-problem go to one engine, whose prefix cache then holds the problem. Each response has a seed of its own, so what is
-sampled does not depend on what else is in flight, up to the engine's arithmetic; on the CPU host, whose vLLM cannot do
-that, only the engines are seeded, anew for each number of rollouts that are there already. Sampled token ids are not
-kept: an evaluation reads text.
+One actor an engine, so several are data parallel, and one may have several GPUs (tensor parallel). As many rollouts of
+a problem as an engine plays at once go to the same one, whose prefix cache then holds the problem; with all of them
+there, other engines would stand idle. Each response has a seed of its own, so what is sampled does not depend on what
+else is in flight, up to the engine's arithmetic; on the CPU host, whose vLLM cannot do that, only the engines are
+seeded, anew for each number of rollouts that are there already. Sampled token ids are not kept: an evaluation reads
+text.
 """
 
 from typing import Any
@@ -35,23 +36,16 @@ class EvaluationEngine(original_class(vllm_engine.RolloutRayActor)):  # type: ig
             skip_special_tokens=False,  # as in training
         )
         sampled = SampledEngine(self, settings, problem_id, index)
-        episode = await self.executor.play(problem_id, sampling, settings.max_len, self._tokenizer(), sampled)
+        episode = await self.executor.play(problem_id, sampling, settings.max_len, sampled)
         lengths = [end - start for start, end in episode.action_ranges]
         return rollout_of(problem_id, index, episode.steps, episode.texts, lengths, episode.generate_s)
-
-    def _tokenizer(self) -> Any:
-        if not hasattr(self, "tokenizer"):
-            from transformers import AutoTokenizer
-
-            self.tokenizer = AutoTokenizer.from_pretrained(self.kwargs["model"], trust_remote_code=True)
-        return self.tokenizer
 
 
 class SampledEngine:
     """The engine as one rollout sees it: every response with a temperature and a seed of its own."""
 
     def __init__(self, engine: EvaluationEngine, settings: EvalSettings, problem_id: str, index: int) -> None:
-        self.engine, self.settings = engine, settings
+        self.engine, self.settings, self.kwargs = engine, settings, engine.kwargs
         self.draws = draws(settings, problem_id, index)
 
     async def generate(self, tokens: list[int], params: SamplingParams) -> Any:
@@ -80,7 +74,7 @@ class EnginePlayer:
             )
         self.in_flight = settings.in_flight * settings.engines
         self.playing = [0] * settings.engines
-        self.engine_of: dict[str, int] = {}
+        self.engine_of: dict[tuple[str, int], int] = {}  # problem, block of its rollouts
         vllm_engine.RolloutRayActor = ray.remote(EvaluationEngine)
         self.engines = vllm_engine.create_vllm_engines(
             num_engines=settings.engines,
@@ -97,7 +91,8 @@ class EnginePlayer:
         ray.get([engine.get_num_unfinished_requests.remote() for engine in self.engines])  # until they have started
 
     async def play(self, problem_id: str, index: int) -> Rollout:
-        engine = self.engine_of.setdefault(problem_id, min(range(len(self.engines)), key=self.playing.__getitem__))
+        block = problem_id, index // self.settings.in_flight
+        engine = self.engine_of.setdefault(block, min(range(len(self.engines)), key=self.playing.__getitem__))
         self.playing[engine] += 1
         try:
             return await self.engines[engine].play.remote(problem_id, index, self.settings)

@@ -100,7 +100,7 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
         images: Any = None,
     ) -> dict[str, Any]:
         """Play one episode of problem `label`; the host's parameters and result keys."""
-        episode = await self.play(label, sampling_params, max_length, hf_tokenizer, llm_engine)
+        episode = await self.play(label, sampling_params, max_length, llm_engine, hf_tokenizer)
         logs = episode.logs(self.config.episode.turn_limit)
         return {
             "prompt": prompt,
@@ -114,15 +114,15 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             "rollout_log_probs": episode.log_probs or None,
             "truncated": any(episode.cut),
             "extra_logs": logs,
-            "record": episode.record(label, self.config.judge),  # for `RecordedSamples`, not the host
+            "record": await asyncio.to_thread(episode.record, label, self.config.judge),  # for `RecordedSamples`
         }
 
     async def play(
-        self, problem_id: str, sampling_params: Any, max_length: int, hf_tokenizer: Any, llm_engine: Any
+        self, problem_id: str, sampling_params: Any, max_length: int, llm_engine: Any, hf_tokenizer: Any = None
     ) -> Episode:
-        """One episode, as training and evaluation both see it."""
+        """One episode, as training and evaluation both see it. Without a tokenizer it is the engine's model's own."""
         judge = await self._one_judge()
-        self.dialog = self.dialog or Dialog(hf_tokenizer)
+        self.dialog = self.dialog or Dialog(hf_tokenizer or _tokenizer_of(llm_engine))
         env = self.environment(self.problems, judge, self.config.episode, self.dialog.count_tokens)
         with_log_probs = sampling_params.logprobs is not None
         first_message = await env.reset(problem_id)
@@ -193,3 +193,10 @@ class RlefAgentExecutor(AgentExecutorBase):  # type: ignore[misc]
             f"feedback {len(episode.steps)} of {self.config.env}, {message} tokens with the template's own, is over "
             f"rlef.feedback_tokens={budget} and leaves no room for a response (shorten it or raise that budget)"
         )
+
+
+def _tokenizer_of(llm_engine: Any) -> Any:
+    """Of the model that the host's rollout actor was started with."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(llm_engine.kwargs["model"], trust_remote_code=True)

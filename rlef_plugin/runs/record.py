@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlef_plugin.env.base import Step
+from rlef_plugin.env.behaviour import edits
 from rlef_plugin.judge.verdicts import JudgeConfig
 
 Record = dict[str, Any]
@@ -29,9 +30,11 @@ def record_of(
 
     `generated` is (unix time of the request, seconds to its answer), `judged_at` the unix time of the submission.
     `judge` in the record names the judge, this process's own or the one that all share, so that workers count once.
+    `chrf` is of a turn's program against the one before it (`env/behaviour.py`), which takes milliseconds.
     """
     borders = [0, *(border for one in action_ranges for border in one)]
     tokens = [end - start for start, end in zip(borders, borders[1:], strict=False)]
+    similarities = edits([step.code for step in steps])
     return {
         "problem": problem,
         "solved": steps[-1].solved,
@@ -53,9 +56,10 @@ def record_of(
                 "run_s": step.run_s,
                 "cpu_s": step.cpu_s,
                 "memory_mb": step.memory_mb,
+                "chrf": similarity,
             }
-            for step, (start, end), cut, (asked_at, generate_s), judge_at in zip(
-                steps, action_ranges, truncated, generated, judged_at, strict=True
+            for step, (start, end), cut, (asked_at, generate_s), judge_at, similarity in zip(
+                steps, action_ranges, truncated, generated, judged_at, similarities, strict=True
             )
         ],
         "messages": [
