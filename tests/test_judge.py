@@ -14,9 +14,17 @@ from pathlib import Path
 import pytest
 from judge_helpers import Case, SyncJudge, descendants, sync_judge
 
-from rlef_plugin.judge import JudgeConfig, Limits, SandboxError, Verdict, check_sandbox, judging, open_judge
+from rlef_plugin.judge import (
+    JudgeConfig,
+    Limits,
+    SandboxError,
+    Verdict,
+    check_sandbox,
+    judging,
+    open_judge,
+    procfs,
+)
 from rlef_plugin.judge.jail import explain_failure
-from rlef_plugin.judge.procfs import read_processes
 from rlef_plugin.judge.verdicts import Measurement, broken_limit
 from rlef_plugin.judge.wire import HEADER_BYTES, GarbledFrame, read_frame
 
@@ -317,8 +325,40 @@ def test_a_process_may_have_any_name() -> None:
     rename = "open('/proc/self/comm', 'wb').write(b'\\xff) 1'); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline()
-        assert read_processes()[process.pid][0] == os.getpid()
+        assert procfs.read_processes()[process.pid][0] == os.getpid()
         process.communicate(b"\n")
+
+
+FAMILY = """
+import os, subprocess, sys, threading
+thread = threading.Thread(target=lambda: subprocess.Popen(["sleep", "60"]))
+thread.start()
+thread.join()  # the list of its children goes to another thread
+for depth in range(3):
+    if os.fork():
+        break
+os.write(1, b"%d\\n" % os.getpid())
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_descendants_with_and_without_the_kernels_lists_of_children(
+    lists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not lists:
+        monkeypatch.setattr(procfs, "_children", lambda process: None)
+    with subprocess.Popen([sys.executable, "-c", FAMILY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        family = {int(process.stdout.readline()) for _ in range(4)} - {process.pid}
+        found = procfs.descendants(process.pid)
+        others = [Path(f"/proc/{pid}/comm").read_text() for pid in found.keys() - family]
+        assert family < found.keys() and others == ["sleep\n"]
+        assert all(0 <= seconds < 9 for seconds in found.values())
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate(b"")
+    assert procfs.descendants(process.pid) == {}
 
 
 def test_whose_fault_the_loss_of_jails_is(monkeypatch: pytest.MonkeyPatch) -> None:

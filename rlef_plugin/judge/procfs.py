@@ -6,29 +6,60 @@ import os
 from pathlib import Path
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+LISTS_CHILDREN = os.path.exists("/proc/thread-self/children")
 type Processes = dict[int, tuple[int, float]]  # by number: the parent's, and CPU seconds with those of reaped children
 
 
 def read_processes() -> Processes:
     """All processes of this machine that can be seen."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path(f"/proc/{entry}/stat").read_bytes()  # with the process's name, which is any bytes
-            except OSError:
-                continue  # it has just ended
-            fields = stat.rpartition(b")")[2].split()
-            found[int(entry)] = int(fields[1]), sum(map(int, fields[11:15])) / TICKS_A_SECOND
+    found = {int(entry): read_process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()}
+    return {process: said for process, said in found.items() if said}
+
+
+def read_process(process: int) -> tuple[int, float] | None:
+    """None if it has just ended."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_bytes()  # with the process's name, which is any bytes
+    except OSError:
+        return None
+    fields = stat.rpartition(b")")[2].split()
+    return int(fields[1]), sum(map(int, fields[11:15])) / TICKS_A_SECOND
+
+
+def descendants(root: int) -> dict[int, float]:
+    """CPU seconds, with those of reaped children, of each process below `root`, by number.
+
+    A node of a GPU cluster has thousands of processes, and a jail a handful: only the jail's are read, where the
+    kernel keeps lists of children. One that is being forked or ends meanwhile may be missing."""
+    found: dict[int, float] = {}
+    frontier = [root]
+    while frontier:
+        process = frontier.pop()
+        children = _children(process)
+        if children is None:
+            return _descendants_of_all(root, read_processes())
+        for child in children:
+            if child not in found and (said := read_process(child)):
+                found[child] = said[1]
+                frontier.append(child)
     return found
 
 
-def descendants(root: int, processes: Processes) -> set[int]:
-    found: set[int] = set()
+def _children(process: int) -> list[int] | None:
+    """Those of all its threads; None where the kernel keeps no lists (CONFIG_PROC_CHILDREN)."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # the process, or a thread, has just ended
+        for thread in os.listdir(f"/proc/{process}/task"):
+            found += map(int, Path(f"/proc/{process}/task/{thread}/children").read_bytes().split())
+    return found if found or LISTS_CHILDREN else None
+
+
+def _descendants_of_all(root: int, processes: Processes) -> dict[int, float]:
+    found: dict[int, float] = {}
     frontier = {root}
     while frontier:
-        frontier = {process for process, (parent, _) in processes.items() if parent in frontier} - found
-        found |= frontier
+        frontier = {process for process, (parent, _) in processes.items() if parent in frontier} - found.keys()
+        found |= {process: processes[process][1] for process in frontier}
     return found
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, judge_program
 from rlef_plugin.judge.process import SERVER_OOM_SCORE, CpuSpent, JailProcess, Starter, reserve_descriptors
-from rlef_plugin.judge.procfs import Processes, descendants, memory_bytes, read_processes, set_oom_score
+from rlef_plugin.judge.procfs import descendants, memory_bytes, read_processes, set_oom_score
 from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
 
@@ -93,9 +93,8 @@ class Pool:
                 if jail.deadline and now > jail.deadline:
                     jail.fail(TimeoutError("the runner is silent"))
             busy = [jail for jail in self._taken if jail.test_started and now > jail.test_started + WATCH_S]
-            processes = read_processes() if busy else {}
             for jail in busy:
-                watch_jail(jail, processes)
+                watch_jail(jail)
 
     async def end(self) -> None:
         for task in self._starting:
@@ -113,12 +112,12 @@ def _failed(start: asyncio.Task[JailProcess]) -> bool:
     return start.done() and not start.cancelled() and start.exception() is not None
 
 
-def watch_jail(jail: JailProcess, processes: Processes) -> None:
-    inside = descendants(jail.pid, processes)
+def watch_jail(jail: JailProcess) -> None:
+    inside = descendants(jail.pid)
     used = sum(map(memory_bytes, inside))
     if used > jail.memory_limit_bytes:
         jail.fail(MemoryError(f"All processes of the program together took {used >> 20} MiB."))
-    elif jail.cpu_spent(sum(processes[process][1] for process in inside)):
+    elif jail.cpu_spent(sum(inside.values())):
         jail.fail(CpuSpent("All processes of the program together took too much CPU time."))
 
 
