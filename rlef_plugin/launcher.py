@@ -27,6 +27,7 @@ from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
 from rlef_plugin.limits import refuse_limits, refuse_numbers, refuse_steps
 from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
+from rlef_plugin.openrlhf_ext.cluster import check_cluster
 from rlef_plugin.runs.episodes import episode_metrics
 
 log = logging.getLogger("rlef")
@@ -269,6 +270,9 @@ def run(plan: Plan) -> None:
     """Start Ray, put our classes in place and run the host's CLI in this process, as `__main__`."""
     flags = _where_to_go_on(plan)
     with ray_running(plan.config):
+        config, paths = plan.config, (plan.arguments["ckpt.path"], plan.config.run_dir)
+        read = [*config.stores, config.episode.prompts, config.episode.few_shot, str(AGENT_FILE)]
+        check_cluster(plan.arguments, [Path(path) for path in read if path], [Path(path) for path in paths])
         log.info("importing the host (half a minute)")
         _run_host(flags)
 

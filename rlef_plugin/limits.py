@@ -21,6 +21,7 @@ ABOVE_ZERO = (  # numbers with which the host would train on nothing, divide by 
     *("rollout.temperature", "rollout.top_p", "data.max_len", "data.max_samples", "eval.n_samples_per_prompt"),
     *("ds.ring_attn_size", "ds.tensor_parallel_size"),
 )
+GROUPS = ("actor", "critic", "ref")
 NOT_NEGATIVE = ("eval.temperature", "algo.kl.init_coef", "actor.adam.lr", "critic.adam.lr")
 
 
@@ -33,6 +34,21 @@ LIMITS: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
         lambda a: a["ds.lora.rank"] > 0 and a["ds.zero_stage"] == 3,
         "ds.lora.rank={ds.lora.rank} with ds.zero_stage=3: vLLM needs weight and adapter added up, and ZeRO-3 holds "
         "neither of them whole; set ds.zero_stage=2",
+    ),
+    (
+        lambda a: a["ds.lora.rank"] > 0 and a["ds.tensor_parallel_size"] > 1,
+        "ds.lora.rank={ds.lora.rank} with ds.tensor_parallel_size={ds.tensor_parallel_size}: vLLM would be sent one "
+        "rank's part of weight and adapter as if it were the whole; set ds.tensor_parallel_size=1",
+    ),
+    (
+        lambda a: a["ds.param_dtype"] == "fp16",
+        "ds.param_dtype=fp16: the host's vLLM engines hold bfloat16 and refuse other weights after the first update; "
+        "set ds.param_dtype=bf16",
+    ),
+    (
+        lambda a: not (a["vllm.num_engines"] or 0) > 0,
+        "vllm.num_engines={vllm.num_engines}: episodes are played by vLLM engines, and the host would find out after "
+        "all models are loaded; set it to 1 or more",
     ),
     (
         lambda a: a["ds.load_in_4bit"],
@@ -117,17 +133,27 @@ def refuse_steps(arguments: dict[str, Any], problems: int) -> None:
         _refuse_uneven_step(arguments, group, ranks, shortest, f"the last step of a pass over {problems} problems")
 
 
+def gpus_needed(arguments: dict[str, Any]) -> dict[str, int]:
+    """GPUs that the host's CLI asks Ray for, by what they are for; it waits without end for those that never come."""
+    sizes = {name: arguments[f"{name}.num_nodes"] * arguments[f"{name}.num_gpus_per_node"] for name in GROUPS}
+    engines = arguments["vllm.num_engines"] * arguments["vllm.tensor_parallel_size"]
+    together = arguments["train.colocate_all"]
+    shared = {"ref", "critic"} if together else {"ref"} if arguments["train.colocate_actor_ref"] else set()
+    needed = {name: size for name, size in sizes.items() if _used(arguments)[name] and name not in shared}
+    return needed if together and not arguments["train.async_enable"] else {**needed, "vllm": engines}
+
+
+def _used(arguments: dict[str, Any]) -> dict[str, bool]:
+    with_critic = arguments["algo.advantage.estimator"] in WITH_CRITIC
+    return dict(zip(GROUPS, (True, with_critic, arguments["algo.kl.init_coef"] > 0), strict=True))
+
+
 def _groups(arguments: dict[str, Any]) -> dict[str, int]:
     """Data-parallel ranks of each model there is: groups of GPUs that see other rollouts than the others."""
-    used = {
-        "actor": True,
-        "critic": arguments["algo.advantage.estimator"] in WITH_CRITIC,
-        "ref": arguments["algo.kl.init_coef"] > 0,
-    }
     a_rank = arguments["ds.ring_attn_size"] * arguments["ds.tensor_parallel_size"]  # GPUs
     return {
         group: arguments[f"{group}.num_nodes"] * arguments[f"{group}.num_gpus_per_node"] // a_rank
-        for group, is_used in used.items()
+        for group, is_used in _used(arguments).items()
         if is_used
     }
 

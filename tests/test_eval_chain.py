@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
 from rlef_plugin.errors import UsageError
-from rlef_plugin.evaluation import report, run
+from rlef_plugin.evaluation import report, run, server
 from rlef_plugin.evaluation.rollouts import read
 from rlef_plugin.evaluation.settings import EvalSettings, config_of
 from rlef_plugin.problems import build_store
@@ -176,6 +177,19 @@ def test_a_server_that_fails_for_a_while_is_asked_again(store: Path, tmp_path: P
     with serving(lambda number: status if number % 3 == 0 else 0) as (url, _):
         run.evaluate(settings(store, tmp_path, url, "reader"), tmp_path, QUIET)
     assert scores(report.load(tmp_path))["1@3", 3] == 1.0
+
+
+def test_a_server_that_hangs_is_given_up(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "GIVE_UP_S", 0.5)
+    ended = threading.Event()
+    with serving(lambda number: 503 if ended.wait() else 0) as (url, _):
+        try:
+            with pytest.raises(
+                UsageError, match=r"failed for minutes \(no response in 0.5 s\): what was played is kept"
+            ):
+                run.evaluate(settings(store, tmp_path, url, "reader"), tmp_path, QUIET)
+        finally:
+            ended.set()
 
 
 def test_sampling_and_a_seed_of_its_own_reach_the_server(store: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Rollouts on disk: nothing lost, nothing twice, whatever moment the process was killed in."""
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,17 @@ def test_an_unfinished_part_is_ignored(tmp_path: Path) -> None:
     folder.append(MANY[0])
     (tmp_path / "part-000001.unfinished").write_bytes(b"PAR1 half")
     assert read(tmp_path) == [MANY[0]]
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Lustre does where it is mounted without them."""
+
+    def flock(file: object, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UsageError, match=r"cannot be locked \(Function not implemented\).*mount its file system with"):
+        RolloutFolder(tmp_path)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def test_other_estimators_pass_through(store: Path) -> None:
 
 
 def test_without_an_estimator_flag_it_is_the_papers(store: Path) -> None:
-    flags = ["--env", "rlef_plugin.CodeContestsEnv", "--data.prompt_dataset", str(store)]
+    flags = ["--env", "rlef_plugin.CodeContestsEnv", "--data.prompt_dataset", str(store), "--vllm.num_engines", "1"]
     plan = launcher.make_plan([*flags, "--rollout.max_new_tokens", "64"])
     assert (plan.config.advantage_estimator, plan.config.kl_estimator) == ("turn", "geometric_mean")
 
@@ -633,6 +633,7 @@ def test_ray_is_stopped_however_the_host_ends(
         raise end
 
     plan = plan_of("llama3.1-8b.yaml", store)
+    monkeypatch.setattr(launcher, "check_cluster", lambda *given: None)
     monkeypatch.setattr(launcher, "_run_host", host)
     with pytest.raises(type(end)):
         launcher.run(plan)
@@ -642,6 +643,7 @@ def test_ray_is_stopped_however_the_host_ends(
 def test_sigterm_ends_the_run_like_an_exception(
     fake_ray: FakeRay, stopped: list[str], monkeypatch: pytest.MonkeyPatch, store: Path
 ) -> None:
+    monkeypatch.setattr(launcher, "check_cluster", lambda *given: None)
     monkeypatch.setattr(launcher, "_run_host", lambda flags: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as end:
         launcher.run(plan_of("llama3.1-8b.yaml", store))

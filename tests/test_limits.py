@@ -18,6 +18,9 @@ FOUR_RANKS += ["train.batch_size=8", "train.micro_batch_size=2", "rollout.batch_
     ("overrides", "reason"),
     [
         (["ds.lora.rank=8", "ds.zero_stage=3"], "ds.lora.rank=8 with ds.zero_stage=3: .*set ds.zero_stage=2"),
+        (["ds.lora.rank=8", "ds.tensor_parallel_size=2"], "ds.tensor_parallel_size=2: vLLM would be sent one rank's"),
+        (["ds.param_dtype=fp16"], "ds.param_dtype=fp16: .*set ds.param_dtype=bf16"),
+        (["vllm.num_engines=0"], "vllm.num_engines=0: .*set it to 1 or more"),
         (["ds.load_in_4bit=true"], "ds.load_in_4bit: .*vLLM"),
         (["ckpt.save_steps=5", "ckpt.max_num=1"], "ckpt.max_num=1: .*set ckpt.max_num to 2"),
         (["rollout.vllm_generate_batch_size=4"], "vllm_generate_batch_size=4 with rollout.batch_size=9: .*drop it"),

@@ -1,5 +1,7 @@
 """A build that was killed goes on where it was, and its store is that of an undisturbed build, to the byte."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -164,6 +166,15 @@ def test_a_malformed_row_stops_and_skipping_goes_on_from_there(
     with pytest.raises(StoreError, match="row 18: the row is not JSON"):  # 21 less 3
         build_store(open_source([source]), tmp_path / "again")
     assert build(source, tmp_path / "again", monkeypatch).resumed > 40
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=r"cannot be locked \(No locks available\).*build on another one"):
+        StoreWriter(tmp_path / "s").__enter__()
 
 
 def test_one_process_builds_a_store(tmp_path: Path) -> None:

@@ -176,6 +176,12 @@ def _locked(folder: Path) -> IO[bytes]:
     except BlockingIOError:
         lock.close()
         raise UsageError(f"another process plays into {folder}: wait until it has ended, or change --out") from None
+    except OSError as error:
+        lock.close()
+        raise UsageError(
+            f"{folder} cannot be locked ({error.strerror}), so that two evaluations might write into it: mount its "
+            "file system with flock, or choose an --out on another one"
+        ) from None
     return lock
 
 

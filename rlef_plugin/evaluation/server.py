@@ -13,6 +13,7 @@ means all that is left of the context, and that is less than the limit was; refu
 too long, and the episode ends with a last response that is empty.
 """
 
+import asyncio
 import math
 import os
 import re
@@ -31,7 +32,8 @@ from rlef_plugin.judge import Judge, open_patient_judge
 from rlef_plugin.problems import ProblemStores
 
 RETRIES = 40  # the client waits up to 8 s between two: about five minutes
-TIMEOUT_S = 600  # of one response
+TIMEOUT_S, CONNECT_S = 600, 10  # of one response
+GIVE_UP_S = 2 * TIMEOUT_S + 300  # of one response, all tries together: the client asks again after a time-out too
 TEMPLATE_TOKENS = 32  # around a message
 TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum (model )?length|longer than|too long|max_tokens must be at least",
@@ -98,14 +100,17 @@ class ServerPlayer:
         }
         create = self.client.chat.completions.create
         try:
-            try:
-                answer = await create(**request, max_tokens=min(self.settings.max_new_tokens, room))
-            except openai.BadRequestError as error:
-                if not TOO_LONG.search(str(error)):
-                    raise
-                answer = await create(**request)
+            async with asyncio.timeout(GIVE_UP_S):
+                try:
+                    answer = await create(**request, max_tokens=min(self.settings.max_new_tokens, room))
+                except openai.BadRequestError as error:
+                    if not TOO_LONG.search(str(error)):
+                        raise
+                    answer = await create(**request)
         except openai.OpenAIError as error:
             raise self._failure(error) from None
+        except TimeoutError:
+            raise self._failure(TimeoutError(f"no response in {GIVE_UP_S:g} s")) from None
         text = (answer.choices[0].message.content or "").encode(errors="replace").decode()  # no lone surrogates
         usage = answer.usage
         written = usage.completion_tokens if usage else self.count_tokens(text)
@@ -175,8 +180,8 @@ def _client(settings: EvalSettings) -> Any:
         import openai
     except ImportError:
         raise UsageError("--url needs the package openai, which is not installed: pip install openai") from None
-    key = os.environ.get("OPENAI_API_KEY", "none")
-    return openai.AsyncOpenAI(base_url=settings.url, api_key=key, max_retries=RETRIES, timeout=TIMEOUT_S)
+    key, timeout = os.environ.get("OPENAI_API_KEY", "none"), openai.Timeout(TIMEOUT_S, connect=CONNECT_S)
+    return openai.AsyncOpenAI(base_url=settings.url, api_key=key, max_retries=RETRIES, timeout=timeout)
 
 
 def _counter(tokenizer: str) -> Callable[[str], int]:

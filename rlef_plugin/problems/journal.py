@@ -26,6 +26,12 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise StoreError(f"another process is building in {path.parent}: wait until it has ended") from None
+        except OSError as error:
+            self._file.close()
+            raise StoreError(
+                f"{path.parent} cannot be locked ({error.strerror}), so that two processes might build there: mount "
+                "its file system with flock, or build on another one and copy the store"
+            ) from None
         self._key = key
         self._file.seek(0)
         header = _parse(self._file.readline())
