@@ -8,6 +8,7 @@ set, ours, and on the CPU host a hook for its workers. Then the host's module ru
 """
 
 import argparse
+import json
 import logging
 import os
 import runpy
@@ -28,10 +29,12 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.limits import refuse_limits, refuse_numbers, refuse_steps
 from rlef_plugin.openrlhf_ext import AGENT_FILE, cpu_host, host_cli
 from rlef_plugin.openrlhf_ext.cluster import check_cluster
+from rlef_plugin.owner import owned
 from rlef_plugin.runs.episodes import episode_metrics
 
 log = logging.getLogger("rlef")
 
+PROBLEMS = "problems.json"  # in ckpt.path: what the run trains on
 STOP_S = 4  # how long processes may take to end by themselves
 
 END_WITH_WORKER = "RAY_process_group_cleanup_enabled"  # of raylet: a killed rollout actor's vLLM processes end too
@@ -268,7 +271,14 @@ def _refuse_steps(plan: Plan) -> None:
 
 def run(plan: Plan) -> None:
     """Start Ray, put our classes in place and run the host's CLI in this process, as `__main__`."""
-    flags = _where_to_go_on(plan)
+    path, keys = Path(plan.arguments["ckpt.path"]), ("ckpt.save_steps", "eval.steps", "ckpt.load_enable")
+    if not any(plan.arguments[key] > 0 for key in keys):  # nothing will be saved
+        return _run(plan, plan.host_flags)
+    with owned(path):
+        _run(plan, _where_to_go_on(plan))
+
+
+def _run(plan: Plan, flags: list[str]) -> None:
     with ray_running(plan.config):
         config, paths = plan.config, (plan.arguments["ckpt.path"], plan.config.run_dir)
         read = [*config.stores, config.episode.prompts, config.episode.few_shot, str(AGENT_FILE)]
@@ -279,12 +289,30 @@ def run(plan: Plan) -> None:
 
 def _where_to_go_on(plan: Plan) -> list[str]:
     """The host's flags, after policy and critic agree on a checkpoint; without `ckpt.load_enable` if there is none."""
-    if not plan.arguments["ckpt.load_enable"]:
-        return plan.host_flags
     path = Path(plan.arguments["ckpt.path"])
+    if not plan.arguments["ckpt.load_enable"]:
+        _keep_problems(plan, path / PROBLEMS, going_on=False)
+        return plan.host_flags
     tag = agree(path, models_of(plan.config.advantage_estimator))
+    _keep_problems(plan, path / PROBLEMS, going_on=tag is not None)
     log.info("going on from checkpoint %s" if tag else "no whole checkpoint in %s: starting anew", tag or path)
     return plan.host_flags if tag else [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]
+
+
+def _keep_problems(plan: Plan, file: Path, going_on: bool) -> None:
+    """Note which problems the run trains on; one that goes on must have the same, or its place among them is not."""
+    from rlef_plugin.problems import ProblemStore
+
+    dataset, split = plan.arguments["data.prompt_dataset"], plan.arguments["data.prompt_split"]
+    said = json.dumps({"split": split, "digest": ProblemStore.open(_absolute(dataset)).digest(split)})
+    if going_on and file.is_file() and file.read_text() != said:
+        raise UsageError(
+            f"data.prompt_dataset={dataset} has other problems or tests in split {split} than the run in "
+            f"ckpt.path={file.parent} has trained on, so it would repeat some and miss others: name that store, or "
+            "choose another ckpt.path"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(said)
 
 
 @contextmanager

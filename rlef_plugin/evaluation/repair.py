@@ -31,7 +31,7 @@ from rlef_plugin.env.code import fenced
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import settings as settings_file
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, by_problem, read
-from rlef_plugin.evaluation.run import ROLLOUTS, problems_digest
+from rlef_plugin.evaluation.run import ROLLOUTS
 from rlef_plugin.evaluation.score import stops_early
 from rlef_plugin.judge import Judge, JudgeConfig, open_patient_judge
 from rlef_plugin.problems import ProblemStore, build_store
@@ -258,7 +258,7 @@ def case_id(problem: str, index: int) -> str:
 def _check_store(run: Path, settings: Mapping[str, Any], store: ProblemStore) -> None:
     """Raise UsageError if the evaluation was of other problems; one without a digest is from before it was kept."""
     split, digest = settings["split"], settings.get("problems_digest")
-    if digest and digest != problems_digest(store, split):
+    if digest and digest != store.digest(split):
         raise UsageError(
             f"{store.path} is not the store that {run} was played on (its problems of split {split} differ): name "
             "that one with --store"

@@ -5,7 +5,6 @@ missing, and nothing at all where nothing is; more rollouts or problems may be a
 """
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -44,7 +43,7 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
     if settings.config.episode.feedback == "random":
         check_solutions(store, settings.split)
     _check(settings)
-    facts = {"problems_digest": problems_digest(store, settings.split)}
+    facts = {"problems_digest": store.digest(settings.split)}
     folder = RolloutFolder(out / ROLLOUTS)
     try:
         settings.check(out, facts)
@@ -154,11 +153,3 @@ def _only_store(settings: EvalSettings) -> ProblemStore:
 
 def _problems(store: ProblemStore, settings: EvalSettings) -> list[str]:
     return store.ids(settings.split)[: settings.problems or None]
-
-
-def problems_digest(store: ProblemStore, split: str) -> str:
-    """Of all problems of the split, so that a store that was built anew and differs is noticed."""
-    digest = hashlib.sha256()
-    for problem_id in sorted(store.ids(split)):
-        digest.update(f"{problem_id}\n{store.fingerprint(problem_id)}\n".encode())
-    return digest.hexdigest()[:16]

@@ -91,6 +91,13 @@ class ProblemStore:
         """Equal for two problems, of whatever store, exactly if all but their ids, names and splits is equal."""
         return str(self._index["fingerprint"][self._place(problem_id)].as_py())
 
+    def digest(self, split: str) -> str:
+        """Of all problems of a split, so that a store that was built anew and differs is noticed."""
+        digest = hashlib.sha256()
+        for problem_id in sorted(self.ids(split)):
+            digest.update(f"{problem_id}\n{self.fingerprint(problem_id)}\n".encode())
+        return digest.hexdigest()[:16]
+
     def __getitem__(self, problem_id: str) -> Problem:
         batch, row = self._row(self._problems, problem_id, "problems_at")
         plain = {name: batch.column(name)[row].as_py() for name in PLAIN_COLUMNS}
