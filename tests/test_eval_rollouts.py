@@ -2,13 +2,14 @@
 
 import errno
 import fcntl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import rollouts
-from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn, by_problem, read
+from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn, by_problem, count, read
 
 
 def turn(verdict: str, public_passed: bool = False, code: str | None = "print(1)") -> Turn:
@@ -72,6 +73,19 @@ def test_a_kill_between_moving_and_clearing_repeats_nothing(tmp_path: Path) -> N
     again = RolloutFolder(tmp_path)
     again.close()
     assert len(read(tmp_path)) == 4 and len(list(tmp_path.glob("part-*"))) == 1
+
+
+def test_texts_may_be_left_out_and_rollouts_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a part and from the journal alike."""
+    monkeypatch.setattr(rollouts, "PART_ROWS", 6)
+    folder = RolloutFolder(tmp_path)
+    for one in MANY:
+        folder.append(one)
+    assert len(list(tmp_path.glob("part-*"))) == 1
+    assert read(tmp_path, texts=False) == [replace(one, messages=()) for one in read(tmp_path)]
+    assert read(tmp_path, where=lambda one: one.index == 4) == [MANY[9], MANY[8]]
+    assert read(tmp_path, where=lambda one: False) == [] and count(tmp_path) == len(MANY)
+    folder.close()
 
 
 def test_an_unfinished_part_is_ignored(tmp_path: Path) -> None:

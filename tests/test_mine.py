@@ -10,8 +10,8 @@ from test_report import folder as write_evaluation
 
 from rlef_plugin.commands.evaluation import mine
 from rlef_plugin.errors import UsageError
-from rlef_plugin.evaluation.mine import row, same_program, successes, write
-from rlef_plugin.evaluation.rollouts import Message, Rollout, Turn
+from rlef_plugin.evaluation.mine import collect, row, same_program, successes, write
+from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
 
 
 def rollout(problem: str, index: int, *programs: str | None, solved: bool = True) -> Rollout:
@@ -79,6 +79,24 @@ def test_what_is_not_for_training_is_refused_unless_asked_for(
     (evaluation / "eval.json").write_text(json.dumps({**SETTINGS, "split": "train"}))
     mine([str(evaluation)], tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "sft.jsonl").read_text() != ""
+
+
+def test_of_several_evaluations_each_row_has_its_own_texts(tmp_path: Path) -> None:
+    """Both have a rollout 0 of problem a; the second run's repeats the first's program in fewer turns."""
+    for name, programs in (("one", ("x", "print(1)")), ("two", ("print(1)",))):
+        kept = RolloutFolder(tmp_path / name / "rollouts")
+        kept.append(rollout("a", 0, *programs))
+        kept.append(rollout("b", 0, f"print({name!r})"))
+        kept.append(rollout("c", 0, "print(3)", solved=False))
+        kept.close()
+        (tmp_path / name / "eval.json").write_text(json.dumps({**SETTINGS, "split": "train"}))
+    chosen, played = collect([tmp_path / "two", tmp_path / "one"])
+    assert chosen == [
+        rollout("a", 0, "x", "print(1)"),
+        rollout("b", 0, "print('two')"),
+        rollout("b", 0, "print('one')"),
+    ]
+    assert played == 6
 
 
 @pytest.mark.host

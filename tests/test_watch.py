@@ -225,3 +225,21 @@ def test_live_until_interrupted(recorded: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(watch.time, "sleep", sleep)
     watch.watch(recorded, console, once=False)
     assert console.file.getvalue().count("solved in turn 1") >= 3  # type: ignore[attr-defined]
+
+
+def test_live_reads_a_run_only_when_it_has_changed(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of steps take seconds to read, and a step takes minutes."""
+    console = Console(file=io.StringIO(), width=120, height=50, force_terminal=True, legacy_windows=False)
+    read, reads, sleeps = Run.read, list[Path](), list[float]()
+    monkeypatch.setattr(watch.Run, "read", lambda folder: reads.append(folder) or read(folder))
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            files.RunFolder(recorded, 0).write_metrics(99, {"solved": 0.5})
+        if len(sleeps) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    watch.watch(recorded, console, once=False)
+    assert len(reads) == 3  # at first, for the new step, and what stays on the terminal

@@ -118,12 +118,7 @@ def mine(
     """Collect solved rollouts of evaluations of the training split as supervised examples, one of each program."""
     from rlef_plugin.evaluation import mine as mining
 
-    loaded = _loaded(runs)
-    for run in loaded:
-        if not any_split:
-            mining.check_trainable(run.name, run.settings)
-    rollouts = [rollout for run in loaded for rollout in run.rollouts]
-    chosen = mining.successes(rollouts, per_problem)
+    chosen, played = mining.collect([Path(run.partition("=")[0]) for run in runs], per_problem, any_split)
     mining.write(chosen, out)
     repaired = sum(not one.turns[0].public_passed for one in chosen)
-    typer.echo(f"{len(chosen)} of {len(rollouts)} rollouts ({repaired} with repairs) in {out}")
+    typer.echo(f"{len(chosen)} of {played} rollouts ({repaired} with repairs) in {out}")

@@ -22,6 +22,8 @@ def chrf(program: str, earlier: str) -> float:
         chrF = 100 * (1 + beta^2) * P * R / (beta^2 * P + R)
     """
     new, old = "".join(program.split()), "".join(earlier.split())
+    if new == old:
+        return 100.0 if new else 0.0
     orders = min(CHRF_ORDER, len(new), len(old))
     if orders == 0:
         return 0.0

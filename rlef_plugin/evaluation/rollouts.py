@@ -13,8 +13,9 @@ count once. Not promised: to survive a loss of power.
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,7 +97,7 @@ class Rollout:
 
 def from_row(row: dict[str, Any]) -> Rollout:
     turns = tuple(Turn(**turn) for turn in row["turns"])
-    messages = tuple(Message(**message) for message in row["messages"])
+    messages = tuple(Message(**message) for message in row.get("messages", ()))
     return Rollout(row["problem"], row["index"], row["solved"], turns, messages)
 
 
@@ -149,17 +150,28 @@ class RolloutFolder:
         self.file = (self.folder / JOURNAL).open("a")
 
 
-def read(folder: Path) -> list[Rollout]:
+def read(
+    folder: Path, *, texts: bool = True, where: Callable[[Rollout], bool] = lambda rollout: True
+) -> list[Rollout]:
     """Every rollout of a folder once, ordered by problem and index; also of an evaluation that still runs.
+
+    Without `texts` there are no messages, most of what a rollout is (some 90 kB of one with ten turns); a million of
+    them, `where` may choose from.
 
     Raises:
         UsageError: there is no rollout.
     """
-    journal = list(_journal(folder))  # before the parts, to which its rows may be moved meanwhile
-    found = {(one.problem, one.index): one for one in (*journal, *_in_parts(folder))}
-    if not found:
+    rows = chain(list(_journal(folder)), _in_parts(folder, texts))  # that first: its rows may be moved meanwhile
+    kept = (one if texts else replace(one, messages=()) for one in rows if where(one))
+    found = {(one.problem, one.index): one for one in kept}
+    if not found and not count(folder):
         raise UsageError(f"{folder} holds no rollouts: name the folder that `rlef eval` wrote")
     return [found[key] for key in sorted(found)]
+
+
+def count(folder: Path) -> int:
+    """How many rollouts a folder holds."""
+    return len({(one.problem, one.index) for one in _journal(folder)} | set(_keys(folder)))
 
 
 def by_problem(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:
@@ -189,9 +201,10 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
-def _in_parts(folder: Path) -> Iterator[Rollout]:
+def _in_parts(folder: Path, texts: bool = True) -> Iterator[Rollout]:
+    columns = [name for name in SCHEMA.names if texts or name != "messages"]
     for part in _parts(folder):
-        yield from map(from_row, pq.read_table(part).to_pylist())
+        yield from map(from_row, pq.read_table(part, columns=columns).to_pylist())
 
 
 def _keys(folder: Path) -> Iterator[tuple[str, int]]:

@@ -62,7 +62,7 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
 
 def show(out: Path, console: Console) -> list[score.Score]:
     """The table of an evaluation that was played before; needs no model."""
-    rollouts, settings = kept.read(out / ROLLOUTS), settings_file.read(out)
+    rollouts, settings = kept.read(out / ROLLOUTS, texts=False), settings_file.read(out)
     rows = score.table(rollouts, settings)
     table = Table("n@k", "turns", "solve rate %", "95% interval", "problems", title=str(out))
     for row in rows:

@@ -74,6 +74,12 @@ def find_run(path: Path) -> Path:
     return path
 
 
+def state(run: Path) -> list[tuple[int, int]]:
+    """Equal as long as metrics, evaluations and plan are unchanged: time and size of each."""
+    found = (run / name for name in (METRICS, EVALUATIONS, PLAN))
+    return [(said.st_mtime_ns, said.st_size) for file in found if file.exists() and (said := file.stat())]
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSONL file; lines that are none, such as one that is still being written, are passed over."""
     if not path.is_file():

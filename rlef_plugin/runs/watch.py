@@ -32,8 +32,12 @@ def watch(folder: Path, console: Console, once: bool) -> None:
     files.find_run(folder)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
+            run, state = None, None
             while True:
-                run = Run.read(files.find_run(folder))
+                place = files.find_run(folder)
+                if run is None or state != files.state(place):  # thousands of steps take seconds to read
+                    state = files.state(place)
+                    run = Run.read(place)
                 live.update(screen(run, console.width, console.height), refresh=True)
                 time.sleep(REFRESH_S)
         except KeyboardInterrupt:
