@@ -1,6 +1,7 @@
 """Runs the host's own CLI with our extension points in place; the only place that knows how the host is started.
 
-    flags -> plan (settings + the host's own flags) -> preflight (cheap checks first) -> Ray -> install -> the host
+    flags -> plan (settings + the host's own flags) -> preflight (cheap checks first) -> Ray -> what only a cluster
+    can tell -> install -> the host
 
 `rlef train RECIPE` and `python -m openrlhf.cli.train_ppo_ray --env CLASS ...` both end in `main`, with the same flags.
 The host calls `ray.init` only if Ray is not initialised, so Ray is started here, with the variables the host would

@@ -155,8 +155,8 @@ def read(
 ) -> list[Rollout]:
     """Every rollout of a folder once, ordered by problem and index; also of an evaluation that still runs.
 
-    Without `texts` there are no messages, most of what a rollout is (some 90 kB of one with ten turns); a million of
-    them, `where` may choose from.
+    Of a million rollouts no process can hold all: without `texts` they have no messages, which are most of them (90 kB
+    where there are ten turns), and those for which `where` is false are passed over as they are read.
 
     Raises:
         UsageError: there is no rollout.
