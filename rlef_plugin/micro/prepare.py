@@ -70,8 +70,8 @@ class Plan:
 FULL = Plan(
     families=tuple(family.name for family in FAMILIES),
     sizes={"train": 3840, "valid": 256, "test": 512},
-    stages=(Stage(800, 2e-3, 0.8), Stage(150, 1e-3, 0.3)),
-    material=1500,
+    stages=(Stage(1200, 2e-3, 0.8), Stage(150, 1e-3, 0.3)),
+    material=3000,
     max_len=512,
 )
 SHORT = Plan(  # a minute of warm-up
