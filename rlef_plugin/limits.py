@@ -21,7 +21,6 @@ ABOVE_ZERO = (  # numbers with which the host would train on nothing, divide by 
     *("rollout.temperature", "rollout.top_p", "data.max_len", "data.max_samples", "eval.n_samples_per_prompt"),
     *("ds.ring_attn_size", "ds.tensor_parallel_size"),
 )
-GROUPS = ("actor", "critic", "ref")
 NOT_NEGATIVE = ("eval.temperature", "algo.kl.init_coef", "actor.adam.lr", "critic.adam.lr")
 
 
@@ -135,27 +134,31 @@ def refuse_steps(arguments: dict[str, Any], problems: int) -> None:
 
 def gpus_needed(arguments: dict[str, Any]) -> dict[str, int]:
     """GPUs that the host's CLI asks Ray for, by what they are for; it waits without end for those that never come."""
-    sizes = {name: arguments[f"{name}.num_nodes"] * arguments[f"{name}.num_gpus_per_node"] for name in GROUPS}
     engines = arguments["vllm.num_engines"] * arguments["vllm.tensor_parallel_size"]
     together = arguments["train.colocate_all"]
     shared = {"ref", "critic"} if together else {"ref"} if arguments["train.colocate_actor_ref"] else set()
-    needed = {name: size for name, size in sizes.items() if _used(arguments)[name] and name not in shared}
+    needed = {group: gpus for group, gpus in _gpus(arguments).items() if group not in shared}
     return needed if together and not arguments["train.async_enable"] else {**needed, "vllm": engines}
 
 
-def _used(arguments: dict[str, Any]) -> dict[str, bool]:
-    with_critic = arguments["algo.advantage.estimator"] in WITH_CRITIC
-    return dict(zip(GROUPS, (True, with_critic, arguments["algo.kl.init_coef"] > 0), strict=True))
+def _gpus(arguments: dict[str, Any]) -> dict[str, int]:
+    """GPUs of each model there is."""
+    used = {
+        "actor": True,
+        "critic": arguments["algo.advantage.estimator"] in WITH_CRITIC,
+        "ref": arguments["algo.kl.init_coef"] > 0,
+    }
+    return {
+        group: arguments[f"{group}.num_nodes"] * arguments[f"{group}.num_gpus_per_node"]
+        for group, is_used in used.items()
+        if is_used
+    }
 
 
 def _groups(arguments: dict[str, Any]) -> dict[str, int]:
     """Data-parallel ranks of each model there is: groups of GPUs that see other rollouts than the others."""
     a_rank = arguments["ds.ring_attn_size"] * arguments["ds.tensor_parallel_size"]  # GPUs
-    return {
-        group: arguments[f"{group}.num_nodes"] * arguments[f"{group}.num_gpus_per_node"] // a_rank
-        for group, is_used in _used(arguments).items()
-        if is_used
-    }
+    return {group: gpus // a_rank for group, gpus in _gpus(arguments).items()}
 
 
 def _refuse_uneven_update(arguments: dict[str, Any], group: str, ranks: int) -> None:

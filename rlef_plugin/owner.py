@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.procfs import started_s
 
 FILE, BEAT_S = "owner.json", 15.0
 KEYS = {"name", "node", "process", "started", "beats"}
@@ -47,7 +48,7 @@ def owned(folder: Path) -> Iterator[None]:
         "name": uuid.uuid4().hex,
         "node": platform.node(),
         "process": os.getpid(),
-        "started": _started(os.getpid()),
+        "started": started_s(os.getpid()),
     }
     _write(file, {**mine, "beats": 0})
     done = threading.Event()
@@ -78,7 +79,7 @@ def _beat(file: Path, mine: dict[str, Any], done: threading.Event) -> None:
 
 def _lives(file: Path, owner: dict[str, Any]) -> bool:
     if owner["node"] == platform.node():
-        return bool(_started(owner["process"]) == owner["started"])
+        return bool(started_s(owner["process"]) == owner["started"])
     log.info("%s has an owner on %s: looking for %g s whether it is alive", file.parent, owner["node"], 3 * BEAT_S)
     until = time.monotonic() + 3 * BEAT_S
     while time.monotonic() < until:
@@ -86,15 +87,6 @@ def _lives(file: Path, owner: dict[str, Any]) -> bool:
         if (_read(file) or owner)["beats"] != owner["beats"]:
             return True
     return False
-
-
-def _started(process: int) -> float:
-    """When, in seconds since this machine was; 0 if there is no such process."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_bytes()
-    except OSError:
-        return 0.0
-    return int(stat.rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from judge_helpers import Case
 
-from rlef_plugin.judge import JudgeConfig, Limits, ProgramResult, SandboxError, Verdict, batch, spread
+from rlef_plugin.judge import JudgeConfig, Limits, ProgramResult, SandboxError, Verdict, patient, spread
 from rlef_plugin.judge.batch import Answer, BatchJudge, Pair, Request
 from rlef_plugin.judge.spread import LinkLost, SpreadJudge, open_spread
 
@@ -315,7 +315,7 @@ def batch_test(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
             judges.append(FakeJudge())
             return judges[-1]
 
-        monkeypatch.setattr(batch, "open_judge", open_judge)
+        monkeypatch.setattr(patient, "open_judge", open_judge)
 
         async def go() -> None:
             async with asyncio.timeout(20):

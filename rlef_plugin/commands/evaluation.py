@@ -104,7 +104,13 @@ def report(
 def _loaded(runs: list[str]) -> list:
     from rlef_plugin.evaluation import report
 
-    return [report.load(Path(folder), name) for folder, _, name in (run.partition("=") for run in runs)]
+    return [report.load(folder, name) for folder, name in _named(runs)]
+
+
+def _named(runs: list[str]) -> list[tuple[Path, str]]:
+    """FOLDER or FOLDER=NAME, each as both."""
+    parts = (run.partition("=") for run in runs)
+    return [(Path(folder), name or Path(folder).name) for folder, _, name in parts]
 
 
 def mine(
@@ -117,8 +123,13 @@ def mine(
 ) -> None:
     """Collect solved rollouts of evaluations of the training split as supervised examples, one of each program."""
     from rlef_plugin.evaluation import mine as mining
+    from rlef_plugin.evaluation import settings
 
-    chosen, played = mining.collect([Path(run.partition("=")[0]) for run in runs], per_problem, any_split)
+    for folder, name in _named(runs):
+        said = settings.read(folder)
+        if not any_split:
+            mining.check_trainable(name, said)
+    chosen, played = mining.collect([folder for folder, _ in _named(runs)], per_problem)
     mining.write(chosen, out)
     repaired = sum(not one.turns[0].public_passed for one in chosen)
     typer.echo(f"{len(chosen)} of {played} rollouts ({repaired} with repairs) in {out}")

@@ -16,11 +16,11 @@ import ast
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rlef_plugin.errors import UsageError
-from rlef_plugin.evaluation import settings
 from rlef_plugin.evaluation.rollouts import Rollout, by_problem, count, read
 from rlef_plugin.evaluation.run import ROLLOUTS
 
@@ -43,29 +43,22 @@ def check_trainable(name: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def collect(folders: Sequence[Path], per_problem: int = 0, any_split: bool = False) -> tuple[list[Rollout], int]:
+def collect(folders: Sequence[Path], per_problem: int = 0) -> tuple[list[Rollout], int]:
     """(`successes` of these evaluations, how many rollouts they have). Only the chosen ones' texts are read.
 
     Raises:
-        UsageError: a folder is no evaluation, or none that a model may be trained on.
+        UsageError: a folder holds no rollouts.
     """
-    for folder in folders:
-        if not any_split:
-            check_trainable(folder.name, settings.read(folder))
     places = [folder / ROLLOUTS for folder in folders]
     solved = [read(place, texts=False, where=lambda one: one.solved) for place in places]
     run_of = {id(one): run for run, found in enumerate(solved) for one in found}
-    chosen = successes((one for found in solved for one in found), per_problem)
-    wanted = [{_key(one) for one in chosen if run_of[id(one)] == run} for run in range(len(places))]
-    whole = [
-        {_key(one): one for one in read(place, where=lambda one, keys=keys: _key(one) in keys)}  # type: ignore[misc]
-        for place, keys in zip(places, wanted, strict=True)
-    ]
-    return [whole[run_of[id(one)]][_key(one)] for one in chosen], sum(map(count, places))
-
-
-def _key(rollout: Rollout) -> tuple[str, int]:
-    return rollout.problem, rollout.index
+    chosen = [(run_of[id(one)], one.key) for one in successes(chain(*solved), per_problem)]
+    whole = {
+        (run, one.key): one
+        for run, place in enumerate(places)
+        for one in read(place, where=lambda one, run=run, wanted=set(chosen): (run, one.key) in wanted)  # type: ignore[misc]
+    }
+    return [whole[which] for which in chosen], sum(map(count, places))
 
 
 def successes(rollouts: Iterable[Rollout], per_problem: int = 0) -> list[Rollout]:

@@ -10,7 +10,6 @@ promised and its rollout is played again; rows that stand in both files, after a
 count once. Not promised: to survive a loss of power.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlef_plugin import file_lock
 from rlef_plugin.errors import UsageError
 
 PART_ROWS = 1000
@@ -80,6 +80,10 @@ class Rollout:
     messages: tuple[Message, ...]
 
     @property
+    def key(self) -> tuple[str, int]:
+        return self.problem, self.index
+
+    @property
     def public_passed(self) -> bool:
         """Whether the last response, the one that would be submitted, passes the public tests."""
         return self.turns[-1].public_passed
@@ -110,7 +114,7 @@ class RolloutFolder:
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = _locked(folder)
         moved = set(_keys(folder))
-        self.waiting = [asdict(one) for one in _journal(folder) if (one.problem, one.index) not in moved]
+        self.waiting = [asdict(one) for one in _journal(folder) if one.key not in moved]
         self.kept = {(row["problem"], row["index"]) for row in self.waiting} | moved
         self._rewrite_journal()
 
@@ -121,7 +125,7 @@ class RolloutFolder:
         row = asdict(rollout)
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
-        self.kept.add((rollout.problem, rollout.index))
+        self.kept.add(rollout.key)
         self.waiting.append(row)
         if len(self.waiting) >= PART_ROWS:
             self._move_to_part()
@@ -163,7 +167,7 @@ def read(
     """
     rows = chain(list(_journal(folder)), _in_parts(folder, texts))  # that first: its rows may be moved meanwhile
     kept = (one if texts else replace(one, messages=()) for one in rows if where(one))
-    found = {(one.problem, one.index): one for one in kept}
+    found = {one.key: one for one in kept}
     if not found and not count(folder):
         raise UsageError(f"{folder} holds no rollouts: name the folder that `rlef eval` wrote")
     return [found[key] for key in sorted(found)]
@@ -171,7 +175,7 @@ def read(
 
 def count(folder: Path) -> int:
     """How many rollouts a folder holds."""
-    return len({(one.problem, one.index) for one in _journal(folder)} | set(_keys(folder)))
+    return len({one.key for one in _journal(folder)} | set(_keys(folder)))
 
 
 def by_problem(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:
@@ -183,17 +187,8 @@ def by_problem(rollouts: Iterable[Rollout]) -> dict[str, list[Rollout]]:
 
 def _locked(folder: Path) -> IO[bytes]:
     lock = (folder / LOCK).open("a+b")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UsageError(f"another process plays into {folder}: wait until it has ended, or change --out") from None
-    except OSError as error:
-        lock.close()
-        raise UsageError(
-            f"{folder} cannot be locked ({error.strerror}), so that two evaluations might write into it: mount its "
-            "file system with flock, or choose an --out on another one"
-        ) from None
+    taken = UsageError(f"another process plays into {folder}: wait until it has ended, or change --out")
+    file_lock.hold(lock, taken, "choose an --out on another one")
     return lock
 
 

@@ -11,9 +11,10 @@ import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from rlef_plugin.judge.pool import IN_FLIGHT_PER_WORKER, LocalJudge, open_judge
+from rlef_plugin.judge.patient import LivingJudge
+from rlef_plugin.judge.pool import IN_FLIGHT_PER_WORKER
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError
 
 CANCELLED_AHEAD = 4096  # cancellations kept that arrived before their request, or after its answer
@@ -43,14 +44,13 @@ class BatchJudge:
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
-        self._judge: LocalJudge | None = None
-        self._opening = asyncio.Lock()
+        self._judge = LivingJudge(config)
         self._running: dict[Key, asyncio.Task[Any]] = {}
         self._cancelled: OrderedDict[Key, None] = OrderedDict()
 
     async def hello(self) -> int:
         """The number of programs it can use at once. Raises SandboxError if none can run here."""
-        judge = await self._local()
+        judge = await self._judge.get()
         tried = await judge.run("print(1)", [""], Limits())
         if not tried.accepted:
             raise SandboxError(f"A program that prints 1 ended as {tried.verdict.label}: run `rlef doctor` here.")
@@ -89,8 +89,7 @@ class BatchJudge:
     async def close(self) -> None:
         for task in self._running.values():
             task.cancel()
-        if self._judge:
-            await self._judge.close()
+        await self._judge.close()
 
     def _start(self, key: Key, request: Request, answer: Callable[[Answer], None]) -> None:
         if key in self._cancelled:
@@ -105,7 +104,7 @@ class BatchJudge:
 
     async def _ask(self, request: Request) -> ProgramResult | Exception:
         try:
-            judge = await self._local()
+            judge = await self._judge.get()
             tests = await request.tests if inspect.isawaitable(request.tests) else request.tests
             method: Callable[..., Awaitable[ProgramResult]] = getattr(judge, request.method)
             return await method(request.program, tests, request.limits, **request.options)
@@ -113,12 +112,3 @@ class BatchJudge:
             return error
         except Exception as error:  # the border: a fault of the judge must reach the caller that waits
             return SandboxError(f"The judge itself failed ({error!r}): please report this.")
-
-    async def _local(self) -> LocalJudge:
-        async with self._opening:
-            if self._judge and self._judge.broken:
-                await self._judge.close()
-                self._judge = None
-            if self._judge is None:
-                self._judge = cast(LocalJudge, await open_judge(self._config))
-            return self._judge

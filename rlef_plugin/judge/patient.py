@@ -22,12 +22,34 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 logger = logging.getLogger(__name__)
 
 
-class PatientJudge:
-    """What `open_judge(config)` opens, again and again where needed."""
+class LivingJudge:
+    """What `open_judge(config)` opens: at the first call, and again when its server has died."""
 
-    def __init__(self, config: JudgeConfig, judge: Judge) -> None:
+    def __init__(self, config: JudgeConfig, judge: Judge | None = None) -> None:
         self._config, self._judge = config, judge
         self._opening = asyncio.Lock()
+
+    async def get(self) -> Judge:
+        async with self._opening:
+            broken: str = getattr(self._judge, "broken", "")  # a spread judge mends itself
+            if broken:
+                await self.close()
+            if self._judge is None:
+                self._judge = await open_judge(self._config)
+            return self._judge
+
+    async def close(self) -> None:
+        """`get` would open another one."""
+        judge, self._judge = self._judge, None
+        if judge:
+            await judge.close()
+
+
+class PatientJudge:
+    """Asks again what fails with SandboxError."""
+
+    def __init__(self, config: JudgeConfig, judge: Judge) -> None:
+        self._patience_s, self._judge = config.patience_s, LivingJudge(config, judge)
         self._failing_since: float | None = None  # monotonic time
         self._closed = False
 
@@ -58,9 +80,11 @@ class PatientJudge:
         pause_s, until = FIRST_PAUSE_S, float("inf")
         while True:
             try:
-                result = await call(await self._living())
+                if self._closed:
+                    raise SandboxError("The judge was closed.")
+                result = await call(await self._judge.get())
             except SandboxError as error:
-                until = min(until, time.monotonic() + self._config.patience_s)
+                until = min(until, time.monotonic() + self._patience_s)
                 if self._closed or time.monotonic() + pause_s > until:
                     raise
                 self._tell(error)
@@ -70,19 +94,11 @@ class PatientJudge:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _living(self) -> Judge:
-        async with self._opening:
-            broken: str = getattr(self._judge, "broken", "")  # a spread judge mends itself
-            if broken and not self._closed:
-                await self._judge.close()
-                self._judge = await open_judge(self._config)
-            return self._judge
-
     def _tell(self, error: SandboxError | None) -> None:
         now = time.monotonic()
         if error is not None and self._failing_since is None:
             self._failing_since = now
-            logger.warning("The judge fails, and is asked again for %g s: %s", self._config.patience_s, error)
+            logger.warning("The judge fails, and is asked again for %g s: %s", self._patience_s, error)
         elif error is None and self._failing_since is not None:
             logger.warning("The judge answers again, after %.0f s.", now - self._failing_since)
             self._failing_since = None

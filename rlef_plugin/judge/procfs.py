@@ -1,5 +1,5 @@
-"""What /proc says about processes: children, memory and CPU time of a jail. For the server; a jail itself has no
-/proc."""
+"""What /proc says about processes: children, memory and CPU time of a jail, and when one was started. A jail itself
+has no /proc."""
 
 import contextlib
 import os
@@ -18,12 +18,22 @@ def read_processes() -> Processes:
 
 def read_process(process: int) -> tuple[int, float] | None:
     """None if it has just ended."""
+    fields = _stat(process)
+    return (int(fields[1]), sum(map(int, fields[11:15])) / TICKS_A_SECOND) if fields else None
+
+
+def started_s(process: int) -> float:
+    """When, in seconds since this machine was; 0 if there is no such process."""
+    fields = _stat(process)
+    return int(fields[19]) / TICKS_A_SECOND if fields else 0.0
+
+
+def _stat(process: int) -> list[bytes]:
+    """What follows the process's name, which is any bytes; empty if it has ended."""
     try:
-        stat = Path(f"/proc/{process}/stat").read_bytes()  # with the process's name, which is any bytes
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return None
-    fields = stat.rpartition(b")")[2].split()
-    return int(fields[1]), sum(map(int, fields[11:15])) / TICKS_A_SECOND
+        return []
 
 
 def descendants(root: int) -> dict[int, float]:

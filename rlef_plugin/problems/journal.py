@@ -5,11 +5,11 @@ times a checkpoint, which says that all rows before it are written in full. Line
 last line that is torn, are work to be done again. The journal also is the lock: one process builds a store.
 """
 
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
 
+from rlef_plugin import file_lock
 from rlef_plugin.problems.errors import StoreError
 
 
@@ -21,17 +21,8 @@ class Journal:
         self.checkpoint: dict[str, Any] | None = None
         self._waiting: list[str] = []
         self._file = path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise StoreError(f"another process is building in {path.parent}: wait until it has ended") from None
-        except OSError as error:
-            self._file.close()
-            raise StoreError(
-                f"{path.parent} cannot be locked ({error.strerror}), so that two processes might build there: mount "
-                "its file system with flock, or build on another one and copy the store"
-            ) from None
+        taken = StoreError(f"another process is building in {path.parent}: wait until it has ended")
+        file_lock.hold(self._file, taken, "build on another one and copy the store")
         self._key = key
         self._file.seek(0)
         header = _parse(self._file.readline())
