@@ -1,7 +1,8 @@
 # Everything runs in .venv, which `make setup` makes and keeps up to date; each target does that first.
 #
 #   make demo       train a tiny model on this CPU, everything real, in minutes
-#   make learn      see, on this CPU, that a model learns to use feedback: 3 seeds, with plots
+#   make learn      see, on this CPU, that a model learns to use feedback: 3 seeds of 30 minutes, then the paper's
+#                   choices replaced one at a time; results and plots after either
 #   make test       the tests that need no GPU, an end-to-end training among them; not the slow ones
 #   make test-unit  the quick ones, without starting the host
 #   make test-all   also the slow ones, and those for a GPU where there is one
@@ -29,7 +30,7 @@ demo: setup
 	.venv/bin/rlef demo
 
 learn: setup
-	.venv/bin/rlef learn --seeds 3
+	.venv/bin/rlef learn --seeds 3 --arms all
 
 test: setup
 	$(python) -m pytest -m "not slow and not gpu"

@@ -25,7 +25,7 @@ SOLVED, EXPLAINED_VARIANCE = 0.36, 0.09
 @pytest.mark.e2e
 @pytest.mark.nsjail
 def test_training_learns_to_use_feedback(tmp_path: Path) -> None:
-    learning = learn.Learning(tmp_path, seeds=(0,), arms=("rlef",), overrides=(), short=True)
+    learning = learn.Learning(tmp_path, seeds=(0,), short=True)
     learn.learn(learning, tmp_path / "results", Console(quiet=True))
     found = results.learned(read_metrics(tmp_path / "seed-0" / "rlef"))
     assert found["solved"] > SOLVED, f"the policy does not learn: {found}"

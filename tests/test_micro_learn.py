@@ -1,6 +1,7 @@
 """`rlef learn` up to its first training: store, tokenizer, dialogs, what is evaluated, and the results' arithmetic."""
 
 import asyncio
+import io
 import random
 import statistics
 from dataclasses import replace
@@ -118,15 +119,50 @@ def test_feedback_and_episodes_fit_the_recipe(tokenizer: Any, material: list[Mat
 
 
 def test_what_is_evaluated(tmp_path: Path) -> None:
-    learning = learn.Learning(tmp_path, (0, 1), ("rlef", "summed-kl"), ())
+    """Arms that play other dialogs than they train on; of the others, training says enough."""
+    learning = learn.Learning(tmp_path, (0, 1), ("summed-kl", "single-turn"))
     names = [one.name for one in learning.evaluations() if one.seed == 1]
     assert names == [
         *("start-public-T1", "start-random-T1"),
-        *("rlef-public-T1", "rlef-random-T1", "rlef-none-T1", "rlef-public-T0.2", "summed-kl-public-T1"),
+        *("rlef-public-T1", "rlef-random-T1", "rlef-none-T1", "rlef-public-T0.2", "single-turn-public-T1"),
     ]
     assert learning.model(1, "start") != learning.model(1, "rlef") != learning.model(0, "rlef")
-    with pytest.raises(UsageError, match="--arms nonsense: choose from rlef"):
-        learn.Learning(tmp_path, (0,), ("nonsense",), ())
+
+
+def test_arms_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    for arm in ("nonsense", "rlef"):
+        with pytest.raises(UsageError, match=f"--arms {arm}: choose from summed-kl"):
+            learn.Learning(tmp_path, (0,), (arm,))
+    with pytest.raises(UsageError, match="--short trains no arms"):
+        learn.Learning(tmp_path, (0,), ("summed-kl",), short=True)
+
+
+def test_an_arm_is_the_recipe_with_one_key_replaced_and_ended_early(tmp_path: Path) -> None:
+    """15 of 30 steps of 128: 1,920 problems, and a rate that rises over 5% of 30 steps is one over 10% of 15."""
+    learning = learn.Learning(tmp_path, (0,), ("summed-kl",), ("train.seed=7",))
+    rising = [f"{name}.lr_warmup_ratio=0.1" for name in ("actor", "critic")]
+    assert learning.settings("summed-kl") == ["rlef.kl=sum", "data.max_samples=1920", *rising, "train.seed=7"]
+    assert learning.settings("rlef") == ["train.seed=7"]
+
+
+@pytest.mark.parametrize("steps", [0, 30])
+def test_an_arm_has_fewer_steps_than_the_whole_run(tmp_path: Path, steps: int) -> None:
+    with pytest.raises(UsageError, match=f"--arm-steps {steps}: choose from 1 to 29"):
+        learn.Learning(tmp_path, (0,), ("summed-kl",), arm_steps=steps)
+    learn.Learning(tmp_path, (0,), arm_steps=steps)  # no arm, no steps
+
+
+def test_whole_runs_and_their_results_come_before_the_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+    monkeypatch.setattr(learn, "_prepare", lambda folder, *others: (folder / "store", folder / "model"))
+    monkeypatch.setattr(learn, "_train", lambda what, seed, arm, *others: did.append(f"train {seed} {arm}"))
+    monkeypatch.setattr(learn, "_evaluate", lambda what, one, *others: did.append(f"eval {one.seed} {one.name}"))
+    monkeypatch.setattr(results, "write", lambda what, *others: did.append(f"write {len(what.arms)}") or [])
+    learn.learn(learn.Learning(tmp_path, (0, 1), ("no-feedback",)), tmp_path, Console(quiet=True))
+    assert [word for word in did if not word.startswith("eval")] == [
+        *("train 0 rlef", "train 1 rlef", "write 0", "train 0 no-feedback", "train 1 no-feedback", "write 1")
+    ]
+    assert did[-2] == "eval 1 no-feedback-public-T1" and len(set(did)) == len(did) == 20
 
 
 def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +177,7 @@ def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypa
 
     def everything(*overrides: str) -> list[str]:
         ran.clear()
-        learning = learn.Learning(tmp_path, (0,), ("rlef",), overrides)
+        learning = learn.Learning(tmp_path, (0,), (), overrides)
         learn._train(learning, 0, "rlef", tmp_path, tmp_path, Console(quiet=True))
         for one in learning.evaluations():
             learn._evaluate(learning, one, tmp_path, Console(quiet=True))
@@ -159,9 +195,9 @@ def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypa
 
 
 def test_what_the_short_version_changes_is_in_the_stamp(tmp_path: Path) -> None:
-    short = learn.Learning(tmp_path, (0,), ("summed-kl",), ("train.seed=7",), short=True)
-    assert short.stamp(0, "summed-kl")["overrides"] == [*learn.SHORT_SETTINGS, "rlef.kl=sum", "train.seed=7"]
-    assert learn.Learning(tmp_path, (0,), ("rlef",), ()).stamp(0, "rlef")["overrides"] == []
+    short = learn.Learning(tmp_path, (0,), (), ("train.seed=7",), short=True)
+    assert short.stamp(0, "rlef")["overrides"] == [*learn.SHORT_SETTINGS, "train.seed=7"]
+    assert learn.Learning(tmp_path, (0,)).stamp(0, "rlef")["overrides"] == []
 
 
 def test_an_evaluation_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +205,7 @@ def test_an_evaluation_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pyt
         (log.parent / "rollout").touch()
         raise KeyboardInterrupt
 
-    learning = learn.Learning(tmp_path, (0,), ("rlef",), ())
+    learning = learn.Learning(tmp_path, (0,))
     one = learning.evaluations()[0]
     monkeypatch.setattr(learn, "_run", stopped)
     for _ in range(2):
@@ -213,6 +249,32 @@ def test_over_seeds_leaves_out_what_is_not_known() -> None:
     rows = found["rlef-none-T1"]
     assert sorted(rows) == ["recovered", "solved_by_turn_2"]
     assert rows["solved_by_turn_2"] == {"mean": 0.5, "min": 0.5, "max": 0.5, "seeds": 2}
+
+
+def steps_of(*rows: tuple[float, float]) -> list[dict[str, float]]:
+    """Metrics of a run, of which the solve rate and the explained variance are known."""
+    return [{"episode/solve_rate": solved, "learner/explained_variance": explained} for solved, explained in rows]
+
+
+def test_arms_are_compared_by_the_last_of_the_steps_that_both_have() -> None:
+    """Two seeds, an arm of six steps, of which five count; what follows in the whole run does not."""
+    nan = float("nan")
+    trained = {
+        (0, "rlef"): steps_of((0.9, 9.0), *[(0.5, 0.1)] * 4, (0.6, nan), (0.9, 9.0)),
+        (1, "rlef"): steps_of((0.9, 9.0), *[(0.7, 0.3)] * 5, (0.9, 9.0)),
+        (0, "single-turn"): steps_of((0.9, nan), *[(0.1, nan)] * 5),
+        (1, "single-turn"): steps_of((0.9, nan), *[(0.2, nan)] * 5),
+    }
+    found = results.compared(trained, 6)
+    assert found["rlef"]["solved"] == pytest.approx({"mean": 0.61, "min": 0.52, "max": 0.7, "seeds": 2})
+    assert found["rlef"]["explained_variance"] == pytest.approx({"mean": 0.2, "min": 0.1, "max": 0.3, "seeds": 2})
+    assert found["single-turn"] == {"solved": pytest.approx({"mean": 0.15, "min": 0.1, "max": 0.2, "seeds": 2})}
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(results.table_of_arms(found, 6))
+    shown = console.export_text().splitlines()
+    assert shown[0].strip() == "Training, means of steps 2 to 6"
+    row = next(line for line in shown if "single-turn" in line)
+    assert row.split(maxsplit=1)[1].split("  ")[0] == "15 (10 to 20)" and row.rstrip().endswith("-")
 
 
 def test_no_seed_is_refused() -> None:

@@ -12,8 +12,14 @@ def learn(
     ] = 3,
     first_seed: Annotated[int, typer.Option()] = 0,
     arms: Annotated[
-        str, typer.Option(help="rlef, summed-kl, token-value, single-turn, no-feedback; or all.")
-    ] = "rlef",
+        str,
+        typer.Option(
+            help="Also train with one of the paper's choices replaced at a time: summed-kl, token-value, single-turn, "
+            "no-feedback, random-feedback; or all.",
+            show_default="none",
+        ),
+    ] = "",
+    arm_steps: Annotated[int, typer.Option(help="Steps of such a training, of the recipe's 30.")] = 15,
     work: Annotated[
         Path | None,
         typer.Option(help="Where problems, models and runs are kept.", show_default=".rlef/micro, .rlef/micro-short"),
@@ -29,9 +35,9 @@ def learn(
 
     from rlef_plugin.micro import learn as micro
 
-    chosen = tuple(micro.ARMS) if arms == "all" else tuple(arms.split(","))
+    chosen = tuple(micro.ARMS) if arms == "all" else tuple(filter(None, arms.split(",")))
     work = (work or Path(".rlef/micro-short" if short else ".rlef/micro")).absolute()
     learning = micro.Learning(
-        work, tuple(range(first_seed, first_seed + seeds)), chosen, tuple(overrides or ()), short
+        work, tuple(range(first_seed, first_seed + seeds)), chosen, tuple(overrides or ()), short, arm_steps
     )
     micro.learn(learning, out or work / "results", Console())

@@ -5,8 +5,14 @@
 Each training and each evaluation is the ordinary command in a process of its own; its output goes to a log beside what
 it makes. What is there already is not made again, so a run that was stopped goes on; a stamp beside it says what made
 it (the code of problems and warm-up, the recipe, the overrides, the command), and where that differs it is made anew.
-Not noticed: changes of the plugin itself. An arm is the recipe with one design choice replaced; its evaluations use
-the same held-out problems. A seed is one of everything: problems, initial weights, warm-up, the host's `train.seed`.
+Not noticed: changes of the plugin itself. A seed is one of everything: problems, initial weights, warm-up, the host's
+`train.seed`.
+
+The arm `rlef` is the recipe. Any other arm is the recipe with one design choice replaced, from the same start, for
+`arm_steps` steps only, with learning rates that rise as they do in the whole run. It is compared with the same steps
+of `rlef`: each is on problems that the model never saw before. An arm that trains on other dialogs than those that it
+is to play in the end (a single turn, no feedback, that of other problems) is also evaluated on the held-out problems,
+with real feedback. Arms come after the whole runs of all seeds, whose results are written before the first arm begins.
 
 `short` is for a quick look and for tests/test_learning.py: two families of problems, a warm-up of a minute, six
 updates, and no evaluations, since every step is on problems that were never seen before.
@@ -18,31 +24,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.micro import results
-from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, Plan, digest, prepare, read_stamp, write_stamp
+from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, Plan, prepare, read_stamp, write_stamp
+from rlef_plugin.micro.results import RLEF, START
 from rlef_plugin.recipes import shipped
 
-ARMS: dict[str, tuple[str, ...]] = {
-    "rlef": (),
+ARMS: dict[str, tuple[str, ...]] = {  # the paper's choices, each replaced by its alternative
     "summed-kl": ("rlef.kl=sum",),
     "token-value": ("rlef.value=token",),
     "single-turn": ("rlef.turn_limit=1",),
     "no-feedback": ("rlef.feedback=none",),
+    "random-feedback": ("rlef.feedback=random",),
 }
-EVALUATED: dict[str, tuple[tuple[str, float], ...]] = {  # by arm; "start" is the model before training
-    "start": (("public", 1.0), ("random", 1.0)),
-    "rlef": (("public", 1.0), ("random", 1.0), ("none", 1.0), ("public", 0.2)),
-    "no-feedback": (("none", 1.0), ("public", 1.0)),
+EVALUATED: dict[str, tuple[tuple[str, float], ...]] = {  # feedback and temperature
+    START: (("public", 1.0), ("random", 1.0)),
+    RLEF: (("public", 1.0), ("random", 1.0), ("none", 1.0), ("public", 0.2)),
+    "single-turn": (("public", 1.0),),
+    "no-feedback": (("public", 1.0),),
+    "random-feedback": (("public", 1.0),),
 }
+ARM_STEPS = 15
 PROBLEMS, ROLLOUTS = 256, 3  # of each evaluation; 3 first responses of a problem are an independent sampling of 3
 SHORT_SETTINGS = ("rlef.feedback_tokens=400", f"data.max_len={SHORT.max_len}")
+TRAINED = ("actor", "critic")
 MAX_LEN, MAX_NEW_TOKENS, FEEDBACK_TOKENS = 512, 40, 160  # tokens, as in recipes/micro.yaml
 
 
@@ -66,14 +78,19 @@ class Learning:
 
     work: Path
     seeds: tuple[int, ...]
-    arms: tuple[str, ...]
-    overrides: tuple[str, ...]  # of the recipe
+    arms: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()  # of the recipe
     short: bool = False
+    arm_steps: int = ARM_STEPS
 
     def __post_init__(self) -> None:
         for arm in self.arms:
             if arm not in ARMS:
                 raise UsageError(f"--arms {arm}: choose from {', '.join(ARMS)}")
+        if self.arms and self.short:
+            raise UsageError("--short trains no arms: leave out --arms, or --short")
+        if self.arms:
+            first(self.arm_steps)
 
     @property
     def plan(self) -> Plan:
@@ -85,13 +102,16 @@ class Learning:
         return [
             Evaluation(seed, arm, feedback, temperature)
             for seed in self.seeds
-            for arm in ("start", *self.arms)
-            for feedback, temperature in EVALUATED.get(arm, (("public", 1.0),))
+            for arm in (START, RLEF, *self.arms)
+            for feedback, temperature in EVALUATED.get(arm, ())
         ]
 
     def model(self, seed: int, arm: str) -> Path:
-        folder = self.work / f"seed-{seed}"
-        return folder / "made" / "model" if arm == "start" else folder / arm / "model"
+        return self.work / f"seed-{seed}" / "made" / "model" if arm == START else self.run(seed, arm) / "model"
+
+    def run(self, seed: int, arm: str) -> Path:
+        """Folder of a training."""
+        return self.work / f"seed-{seed}" / (arm if arm == RLEF else f"{arm}-{self.arm_steps}")
 
     def folder(self, one: Evaluation) -> Path:
         return self.work / f"seed-{one.seed}" / "evals" / one.name
@@ -99,33 +119,53 @@ class Learning:
     def stamp(self, seed: int, arm: str) -> dict[str, Any]:
         """What made the model of an arm."""
         start = {"start": read_stamp(self.work / f"seed-{seed}" / "made")}
-        if arm == "start":
+        if arm == START:
             return start
-        return {**start, "recipe": digest([recipe()]), "overrides": self.settings(arm)}
+        return {**start, "recipe": yaml.safe_load(recipe().read_text()), "overrides": self.settings(arm)}
 
     def settings(self, arm: str) -> list[str]:
         """Overrides of the recipe with which an arm is trained."""
-        return [*(SHORT_SETTINGS if self.short else ()), *ARMS[arm], *self.overrides]
+        replaced = () if arm == RLEF else (*ARMS[arm], *first(self.arm_steps))
+        return [*(SHORT_SETTINGS if self.short else ()), *replaced, *self.overrides]
 
 
 def learn(learning: Learning, out: Path, console: Console) -> None:
     """Everything, then `out`: results.json, plots, and the report of the evaluations."""
     started = time.monotonic()
-    for seed in learning.seeds:
-        folder = learning.work / f"seed-{seed}"
-        store, model = _prepare(folder / "made", seed, learning.plan, console)
-        for arm in learning.arms:
-            _train(learning, seed, arm, store, model, console)
-        for one in learning.evaluations():
-            if one.seed == seed:
-                _evaluate(learning, one, store, console)
-    for path in results.write(learning, out):
+    written = _make(replace(learning, arms=()), (START, RLEF), out, console)
+    if learning.arms:
+        written = _make(learning, learning.arms, out, console)
+    for path in written:
         console.print(str(path))
     console.print(f"total time: {time.monotonic() - started:.0f} s")
 
 
+def _make(learning: Learning, arms: Sequence[str], out: Path, console: Console) -> list[Path]:
+    """These arms of every seed, and the results of all that is there then."""
+    for seed in learning.seeds:
+        store, model = _prepare(learning.work / f"seed-{seed}" / "made", seed, learning.plan, console)
+        for arm in arms:
+            if arm != START:
+                _train(learning, seed, arm, store, model, console)
+        for one in learning.evaluations():
+            if one.seed == seed and one.arm in arms:
+                _evaluate(learning, one, store, console)
+    return results.write(learning, out, console)
+
+
 def recipe() -> Path:
     return shipped() / "micro.yaml"
+
+
+def first(steps: int) -> tuple[str, ...]:
+    """Overrides that end the recipe's training after so many steps, its learning rates as in the whole run's."""
+    settings = yaml.safe_load(recipe().read_text())
+    batch = settings["rollout"]["batch_size"]
+    whole = FULL.sizes["train"] // batch
+    if not 1 <= steps < whole:
+        raise UsageError(f"--arm-steps {steps}: choose from 1 to {whole - 1}, as the whole run has {whole}")
+    rise = [f"{name}.lr_warmup_ratio={settings[name]['lr_warmup_ratio'] * whole / steps:g}" for name in TRAINED]
+    return (f"data.max_samples={steps * batch}", *rise)
 
 
 def _prepare(folder: Path, seed: int, plan: Plan, console: Console) -> tuple[Path, Path]:
@@ -137,7 +177,7 @@ def _prepare(folder: Path, seed: int, plan: Plan, console: Console) -> tuple[Pat
 
 
 def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, console: Console) -> None:
-    folder, stamp = learning.work / f"seed-{seed}" / arm, learning.stamp(seed, arm)
+    folder, stamp = learning.run(seed, arm), learning.stamp(seed, arm)
     if read_stamp(folder) == stamp:
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
     shutil.rmtree(folder, ignore_errors=True)
@@ -161,7 +201,8 @@ def _evaluate(learning: Learning, one: Evaluation, store: Path, console: Console
     command += ["--temperature", str(one.temperature), "--top-p", "1.0", "--seed", str(one.seed), "--cpu-host"]
     command += ["--max-len", str(MAX_LEN), "--max-new-tokens", str(MAX_NEW_TOKENS), "--in-flight", "128"]
     command += [f"rlef.feedback_tokens={FEEDBACK_TOKENS}", f"rlef.feedback={one.feedback}"]
-    stamp = {"model": learning.stamp(one.seed, one.arm), "command": command}
+    said = [word.removeprefix(f"{learning.work}/") for word in command]  # the same where the folder has been moved to
+    stamp = {"model": learning.stamp(one.seed, one.arm), "command": said}
     found = read_stamp(out)
     if found == stamp:
         return

@@ -1,8 +1,9 @@
-"""What `rlef learn` found: results.json, the report of the evaluations, and the training curves of every seed and arm.
+"""What `rlef learn` found: results.json, two tables in the terminal, the report of the evaluations, training curves.
 
 Each evaluation has its own 95% interval over held-out problems (`evaluation/intervals.py`). Over seeds there are too
-few for an interval, so the smallest and the largest are given beside the mean. Not here: a judgement; the numbers of
-blind guessing and of independent sampling stand beside the others.
+few for an interval, so the smallest and the largest are given beside the mean. An arm and the recipe are compared by
+means of the last `LAST_OF_ARM` of the steps that both have. Not here: a judgement; the numbers of blind guessing and
+of independent sampling stand beside the others.
 """
 
 import json
@@ -20,21 +21,42 @@ from rlef_plugin.micro.tasks import GUESSING
 from rlef_plugin.runs.files import read_metrics
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from rlef_plugin.evaluation.intervals import Rate
     from rlef_plugin.evaluation.report import Run
     from rlef_plugin.micro.learn import Evaluation, Learning
 
+    type Steps = list[dict[str, float]]  # the metrics of a run
+    type Trained = dict[tuple[int, str], Steps]  # by seed and arm
+
+START, RLEF = "start", "rlef"  # the model before training, and after the recipe's
 CURVES = [f"episode/solve_rate_turn{turn}" for turn in range(1, TURN_LIMIT + 1)]
 CURVES += ["episode/invalid_code", "turn_kl", *(f"response_tokens/turn{turn}" for turn in range(1, TURN_LIMIT + 1))]
-SOLVED, LAST = "episode/solve_rate", 3
+SOLVED, LAST, LAST_OF_ARM = "episode/solve_rate", 3, 5
+COMPARED = {  # by key of results.json: the metric, and how a table names it
+    "solved": (SOLVED, "solved %"),
+    "solved_by_turn_1": ("episode/solve_rate_turn1", "by turn 1"),
+    "solved_by_turn_2": ("episode/solve_rate_turn2", "by turn 2"),
+    "explained_variance": ("learner/explained_variance", "explained variance"),
+    "tokens_of_first_response": ("response_tokens/turn1", "tokens of a first response"),
+    "kl_of_first_response": ("learner_turn1/kl_sum", "its summed KL"),
+}
+LENGTH = COMPARED["tokens_of_first_response"][0]
+ARM_COLOURS = ("#009e73", "#56b4e9", "#0072b2", "#d55e00", "#999999", "#e69f00")
 PARTS = ("wall", "rollout", "forward", "advantages", "update", "weight_sync", "other")
 
 
-def write(learning: "Learning", out: Path) -> list[Path]:
+def write(learning: "Learning", out: Path, console: "Console") -> list[Path]:
     """Everything into the folder `out`; returns what was written."""
     from rlef_plugin.evaluation import report
 
     found = {one: _load(learning, one) for one in learning.evaluations()}
+    trained = {
+        (seed, arm): read_metrics(learning.run(seed, arm)) for seed in learning.seeds for arm in (RLEF, *learning.arms)
+    }
+    solved, arms = over_seeds(found), compared(trained, learning.arm_steps) if learning.arms else {}
     numbers = {
         "what": f"micro-world, {len(learning.seeds)} seed(s): {', '.join(map(str, learning.seeds))}",
         "version": __version__,
@@ -42,16 +64,23 @@ def write(learning: "Learning", out: Path) -> list[Path]:
         "overrides": learning.overrides,
         "plan": asdict(learning.plan),
         "blind_guessing_1@3": GUESSING,
-        "over_seeds": over_seeds(found),
+        "over_seeds": solved,
+        "arm_steps": learning.arm_steps if arms else None,
+        "arms": arms,
         "evaluations": [{**asdict(one), **summary(run)} for one, run in found.items()],
-        "training": [_training(learning, seed, arm) for seed in learning.seeds for arm in learning.arms],
+        "training": [{"seed": seed, "arm": arm, **_training(steps)} for (seed, arm), steps in trained.items()],
     }
     out.mkdir(parents=True, exist_ok=True)
     path = out / "results.json"
     path.write_text(json.dumps(report.plain(numbers, digits=4), indent=1) + "\n")
-    first = [run for one, run in found.items() if one.seed == learning.seeds[0]]
-    reported = report.write(first, out / "report.html") if first else []
-    return [path, _draw(learning, out / "curves.png"), *reported]
+    written = [path, _draw(trained, learning.seeds, out / "curves.png")]
+    if solved:
+        console.print(table_of_evaluations(solved))
+    if arms:
+        console.print(table_of_arms(arms, learning.arm_steps))
+        written.append(_draw_arms(trained, learning, out / "arms.png"))
+    reported = [run for one, run in found.items() if one.seed == learning.seeds[0] and one.arm in (START, RLEF)]
+    return [*written, *(report.write(reported, out / "report.html") if reported else [])]
 
 
 def _load(learning: "Learning", one: "Evaluation") -> "Run":
@@ -118,12 +147,57 @@ def learned(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _training(learning: "Learning", seed: int, arm: str) -> dict[str, Any]:
-    steps = read_metrics(learning.work / f"seed-{seed}" / arm)
+def compared(trained: "Trained", arm_steps: int) -> dict[str, dict[str, Any]]:
+    """By arm: mean, smallest and largest over the seeds, of means over the last of the steps that every arm has."""
+    table: dict[str, dict[str, list[float]]] = {}
+    for (_, arm), steps in trained.items():
+        last, row = steps[:arm_steps][-LAST_OF_ARM:], table.setdefault(arm, {})
+        for name, (metric, _) in COMPARED.items():
+            known = [step[metric] for step in last if not math.isnan(step.get(metric, math.nan))]
+            if known:
+                row.setdefault(name, []).append(fmean(known))
+    return {arm: {name: _spread(values) for name, values in row.items()} for arm, row in table.items()}
+
+
+def table_of_evaluations(solved: dict[str, dict[str, Any]]) -> "Table":
+    columns = {f"solved_by_turn_{turn}": f"by turn {turn}" for turn in range(1, TURN_LIMIT + 1)}
+    return _table("Held-out problems solved, %", solved, {**columns, "recovered": "recovered"})
+
+
+def table_of_arms(arms: dict[str, dict[str, Any]], arm_steps: int) -> "Table":
+    title = f"Training, means of steps {max(1, arm_steps - LAST_OF_ARM + 1)} to {arm_steps}"
+    return _table(title, arms, {key: said for key, (_, said) in COMPARED.items()})
+
+
+def _table(title: str, rows: dict[str, dict[str, Any]], columns: dict[str, str]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.add_column("", min_width=max(map(len, rows)))
+    for said in columns.values():
+        table.add_column(said)
+    table.caption, table.caption_justify = "mean over seeds (smallest to largest)", "left"
+    for name, row in rows.items():
+        table.add_row(name, *(_shown(row.get(key), *_scale(key)) for key in columns))
+    return table
+
+
+def _scale(key: str) -> tuple[float, int]:
+    """Factor and digits with which a number is shown."""
+    return (100.0, 0) if key.startswith(("solved", "recovered")) else (1.0, 2)
+
+
+def _shown(spread: dict[str, float] | None, factor: float, digits: int) -> str:
+    if spread is None:
+        return "-"
+    mean, low, high = (f"{factor * spread[name]:.{digits}f}" for name in ("mean", "min", "max"))
+    return f"{mean} ({low} to {high})" if spread["seeds"] > 1 else mean
+
+
+def _training(steps: "Steps") -> dict[str, Any]:
     later = steps[1:] or steps  # the first step waits for what is loaded on first use
     return {
-        "seed": seed,
-        "arm": arm,
         "steps": len(steps),
         "learned": learned(steps),
         "wall_s": steps[-1]["unix_time_s"] - steps[0]["unix_time_s"] + steps[0]["step_s/wall"],
@@ -132,32 +206,57 @@ def _training(learning: "Learning", seed: int, arm: str) -> dict[str, Any]:
     }
 
 
-def _draw(learning: "Learning", path: Path) -> Path:
-    """Solved within each turn over the updates, a panel an arm, a line a seed; the dashed line is blind guessing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def _draw(trained: "Trained", seeds: Sequence[int], path: Path) -> Path:
+    """Solved within each turn over the updates of the recipe, a line a seed; the dashed line is blind guessing."""
     from rlef_plugin.runs.plot import TURN_COLOURS, smooth
 
-    figure = Figure(figsize=(4.5 * len(learning.arms), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, arm in zip(_row(figure, len(learning.arms)), learning.arms, strict=True):
-        for seed in learning.seeds:
-            steps = read_metrics(learning.work / f"seed-{seed}" / arm)
-            for turn in range(1, TURN_LIMIT + 1):
-                values = smooth([step.get(f"episode/solve_rate_turn{turn}", math.nan) for step in steps], 5)
-                label = f"by turn {turn}" if seed == learning.seeds[0] else None
-                axes.plot(range(1, len(values) + 1), values, color=TURN_COLOURS[turn - 1], alpha=0.8, label=label)
-        axes.axhline(GUESSING, color="#999999", linestyle="--", label="three blind guesses")
-        axes.set(title=arm, xlabel="step", ylim=(0, 1))
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("share of training episodes\nsolved, mean of 5 steps")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2 * len(learning.arms), frameon=False)
+    figure, (axes,) = _figure(1)
+    for seed in seeds:
+        for turn in range(1, TURN_LIMIT + 1):
+            rates = [step.get(f"episode/solve_rate_turn{turn}", math.nan) for step in trained[seed, RLEF]]
+            label = f"by turn {turn}" if seed == seeds[0] else None
+            values = smooth(rates, 5)
+            axes.plot(range(1, len(values) + 1), values, color=TURN_COLOURS[turn - 1], alpha=0.8, label=label)
+    axes.axhline(GUESSING, color="#999999", linestyle="--", label="three blind guesses")
+    axes.set(title="a line a seed", xlabel="step", ylim=(0, 1))
+    axes.set_ylabel("share of training episodes\nsolved, mean of 5 steps")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
     return path
 
 
-def _row(figure: Any, count: int) -> Sequence[Any]:
-    made = figure.subplots(1, count, squeeze=False, sharey=True)
-    return list(made[0])
+def _draw_arms(trained: "Trained", learning: "Learning", path: Path) -> Path:
+    """Every arm's mean over the seeds, smallest to largest shaded: solve rate, and length of a response."""
+    from rlef_plugin.runs.plot import smooth
+
+    panels = ((SOLVED, "share of training episodes\nsolved, mean of 5 steps"), (LENGTH, "tokens of a first response"))
+    figure, row = _figure(len(panels))
+    for axes, (metric, said) in zip(row, panels, strict=True):
+        for arm, colour in zip((RLEF, *learning.arms), ARM_COLOURS, strict=False):
+            runs = [trained[seed, arm][: learning.arm_steps] for seed in learning.seeds]
+            lines = [smooth([step.get(metric, math.nan) for step in steps], 5) for steps in runs]
+            columns = list(zip(*lines, strict=True))
+            at = range(1, len(columns) + 1)
+            axes.plot(at, [fmean(one) for one in columns], color=colour, label=arm if metric == SOLVED else None)
+            axes.fill_between(
+                at, [min(one) for one in columns], [max(one) for one in columns], color=colour, alpha=0.15
+            )
+        axes.set(xlabel="step", ylabel=said)
+    row[0].axhline(GUESSING, color="#999999", linestyle="--", label="three blind guesses")
+    row[0].set_ylim(0, 1)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _figure(panels: int) -> tuple[Any, Sequence[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * panels, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    row = list(figure.subplots(1, panels, squeeze=False)[0])
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, row
