@@ -46,6 +46,32 @@ def test_rollouts_of_one_problem_do_not_narrow_the_interval() -> None:
     assert (few.low, few.high) == (many.low, many.high)
 
 
+@pytest.mark.parametrize(
+    ("value", "problems", "low", "high"),
+    [
+        (1.0, 1, 0.025, 1.0),
+        (1.0, 10, 0.6915, 1.0),  # Clopper and Pearson's for 10 of 10
+        (0.0, 10, 0.0, 0.3085),
+        (0.0, 256, 0.0, 0.0143),
+        (0.5, 1, 0.0125, 0.9875),
+    ],
+)
+def test_problems_that_agree_are_no_certainty(value: float, problems: int, low: float, high: float) -> None:
+    rate = mean_rate([value] * problems)
+    assert rate.mean == value
+    assert (rate.low, rate.high) == pytest.approx((low, high), abs=1e-4)
+    cases = [(4 * value, 4)] * problems
+    assert share([(int(counted), of) for counted, of in cases]) == rate
+
+
+def test_the_interval_of_agreeing_problems_covers_the_truth_of_a_rare_failure() -> None:
+    """20 problems of which each fails with 3%: most draws show none, and resampling would say certainty."""
+    source = random.Random(5)
+    rates = [mean_rate([float(source.random() > 0.03) for _ in range(20)], seed=trial) for trial in range(300)]
+    agreeing = [rate for rate in rates if rate.mean == 1.0]
+    assert len(agreeing) > 100 and all(rate.low <= 0.97 <= rate.high for rate in agreeing)
+
+
 def test_refuses_no_problem() -> None:
     with pytest.raises(UsageError, match="no problem has been evaluated"):
         mean_rate([])

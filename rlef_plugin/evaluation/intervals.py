@@ -4,6 +4,10 @@ Problems are resampled, with everything that was played on them: rollouts of one
 single rollouts would make every interval too narrow. An interval therefore speaks of other problems of the same kind,
 not of other rollouts on these. Percentile intervals; the same numbers for the same seed. With few problems they are
 too narrow all the same, like every bootstrap.
+
+Where all problems agree no resample differs, and an interval without width would be a claim of certainty. What n
+problems did not show may still be a share of up to 1 - 0.025^(1/n) of all problems (the exact binomial bound of
+Clopper and Pearson for 0 of n), and those may be at 0 or at 1: ten problems of ten solved give 0.69 to 1.
 """
 
 import random
@@ -56,5 +60,9 @@ def _bootstrap[T](values: Sequence[T], statistic: Callable[[Sequence[T]], float]
         raise UsageError("no problem has been evaluated: there is nothing to take a mean of")
     source = random.Random(seed)
     drawn = sorted(statistic(source.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    mean = statistic(values)
+    if drawn[0] == drawn[-1]:
+        seen = ((1 - CONFIDENCE) / 2) ** (1 / len(values))
+        return Rate(mean, seen * mean, max(mean, 1 - seen * (1 - mean)), len(values))
     outside = round(RESAMPLES * (1 - CONFIDENCE) / 2)  # resamples beyond either end
-    return Rate(statistic(values), drawn[outside], drawn[-1 - outside], len(values))
+    return Rate(mean, drawn[outside], drawn[-1 - outside], len(values))
