@@ -9,7 +9,6 @@ set, ours, and on the CPU host a hook for its workers. Then the host's module ru
 """
 
 import argparse
-import json
 import logging
 import os
 import runpy
@@ -22,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlef_plugin import build_locks
+from rlef_plugin import build_locks, experiment
 from rlef_plugin import config as settings
-from rlef_plugin.checkpoints import agree, models_of
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
 from rlef_plugin.limits import refuse_limits, refuse_numbers, refuse_steps
@@ -35,7 +33,6 @@ from rlef_plugin.runs.episodes import episode_metrics
 
 log = logging.getLogger("rlef")
 
-PROBLEMS = "problems.json"  # in ckpt.path: what the run trains on
 STOP_S = 4  # how long processes may take to end by themselves
 
 END_WITH_WORKER = "RAY_process_group_cleanup_enabled"  # of raylet: a killed rollout actor's vLLM processes end too
@@ -276,7 +273,8 @@ def run(plan: Plan) -> None:
     if not any(plan.arguments[key] > 0 for key in keys):  # nothing will be saved
         return _run(plan, plan.host_flags)
     with owned(path):
-        _run(plan, _where_to_go_on(plan))
+        going_on = experiment.start(plan.config, plan.arguments)
+        _run(plan, plan.host_flags if going_on else [one for one in plan.host_flags if one != "--ckpt.load_enable"])
 
 
 def _run(plan: Plan, flags: list[str]) -> None:
@@ -286,34 +284,6 @@ def _run(plan: Plan, flags: list[str]) -> None:
         check_cluster(plan.arguments, [Path(path) for path in read if path], [Path(path) for path in paths])
         log.info("importing the host (half a minute)")
         _run_host(flags)
-
-
-def _where_to_go_on(plan: Plan) -> list[str]:
-    """The host's flags, after policy and critic agree on a checkpoint; without `ckpt.load_enable` if there is none."""
-    path = Path(plan.arguments["ckpt.path"])
-    if not plan.arguments["ckpt.load_enable"]:
-        _keep_problems(plan, path / PROBLEMS, going_on=False)
-        return plan.host_flags
-    tag = agree(path, models_of(plan.config.advantage_estimator))
-    _keep_problems(plan, path / PROBLEMS, going_on=tag is not None)
-    log.info("going on from checkpoint %s" if tag else "no whole checkpoint in %s: starting anew", tag or path)
-    return plan.host_flags if tag else [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]
-
-
-def _keep_problems(plan: Plan, file: Path, going_on: bool) -> None:
-    """Note which problems the run trains on; one that goes on must have the same, or its place among them is not."""
-    from rlef_plugin.problems import ProblemStore
-
-    dataset, split = plan.arguments["data.prompt_dataset"], plan.arguments["data.prompt_split"]
-    said = json.dumps({"split": split, "digest": ProblemStore.open(_absolute(dataset)).digest(split)})
-    if going_on and file.is_file() and file.read_text() != said:
-        raise UsageError(
-            f"data.prompt_dataset={dataset} has other problems or tests in split {split} than the run in "
-            f"ckpt.path={file.parent} has trained on, so it would repeat some and miss others: name that store, or "
-            "choose another ckpt.path"
-        )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(said)
 
 
 @contextmanager

@@ -42,10 +42,19 @@ def test_the_papers_recipes_take_the_papers_gpus(store: Path) -> None:  # noqa: 
     assert {size: sum(needed.values()) for size, needed in sizes.items()} == {"8b": 288, "70b": 2304}
 
 
-def test_too_few_gpus_are_told_and_not_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_too_few_gpus_are_told_and_not_waited_for(
+    store: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     arguments = plan_of("llama3.1-8b.yaml", store).arguments
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 288.0})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"GPU": 288.0})
     checks.check_gpus(arguments)
+    assert not caplog.records
+    monkeypatch.setattr(ray, "available_resources", lambda: {})  # another job has them all
+    checks.check_gpus(arguments)
+    assert "needs 288 GPUs, and other jobs leave 0 of Ray's 288 free" in caplog.text
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"GPU": 280.0})
     with pytest.raises(UsageError, match=r"needs 288 GPUs \(actor 128, vllm 160\), but Ray has 280: wait until all"):
         checks.check_gpus(arguments)

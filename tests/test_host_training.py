@@ -79,6 +79,42 @@ def test_the_planned_steps_are_those_that_the_host_makes() -> None:
 
 
 @in_host
+def test_waiting_until_vllm_can_take_new_weights_is_no_sync() -> None:
+    """5 s until a generation phase has ended, then 2 s for the weights: only the asynchronous trainer waits."""
+    from rlef_plugin.openrlhf_ext import trainer
+    from rlef_plugin.openrlhf_ext.group_clock import GroupClock
+
+    now = [100.0]
+
+    class Host:
+        def broadcast_to_vllm(self) -> None:
+            now[0] += 5
+            if self.groups:
+                self.groups.called["broadcast_to_vllm"] = now[0]
+            now[0] += 2
+
+    real, trainer.time = trainer.time, SimpleNamespace(monotonic=lambda: now[0])
+    try:
+        for before, waited, synced in (("waiting", 5, 2), ("weight_sync", 0, 7)):
+
+            class Steps(trainer.EpisodeLogging, Host):
+                before_sync = before
+                experience_maker = SimpleNamespace(clock=Clock())
+
+            steps, spent_s = Steps(), Steps.experience_maker.clock.spent_s
+            steps.broadcast_to_vllm()  # a run that goes on sends its weights before its first step
+            steps.groups = GroupClock()
+            steps.broadcast_to_vllm()
+            same(f"seconds {before}", (spent_s["waiting"], spent_s["weight_sync"]), (waited, synced))
+    finally:
+        trainer.time = real
+    same("asynchronous", trainer.AsyncTraining.before_sync, "waiting")
+    same("synchronous", trainer.Trainer.before_sync, "weight_sync")
+    source = inspect.getsource(host().ppo_trainer_async)
+    assert "ray.get(self.vllm_lock.acquire.remote())\n        if self._partial_rollout" in source, "no lock any more"
+
+
+@in_host
 def test_a_step_is_clocked_and_logged_with_the_hosts_status() -> None:
     """What the host's trackers get is what metrics.jsonl gets, and a checkpoint's time counts in the next step."""
     from scripted import NO_CODE, SOLVED

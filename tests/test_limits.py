@@ -1,16 +1,13 @@
 """Switches that do not go together are refused before anything starts, with the reason and what to change."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_checkpoints import save
 from test_launcher import flags_of, plan_of, store  # noqa: F401  # a fixture
 
-from rlef_plugin import launcher
 from rlef_plugin.errors import UsageError
 from rlef_plugin.limits import refuse_steps
-from rlef_plugin.problems import ProblemStore, StoreWriter, TestCase
 
 FOUR_RANKS = [f"{group}.num_gpus_per_node=4" for group in ("actor", "critic", "ref")]
 FOUR_RANKS += ["train.batch_size=8", "train.micro_batch_size=2", "rollout.batch_size=8"]  # 24 rollouts a step
@@ -155,30 +152,3 @@ def test_a_moving_average_in_bfloat16_is_refused(store: Path) -> None:  # noqa: 
     """(1 - 0.992) of a change is less than half of the last bit unless the change is a quarter of the weight."""
     with pytest.raises(UsageError, match="train.enable_ema with ds.param_dtype=bf16: .*rounded away"):
         plan_of("llama3.1-8b.yaml", store, "train.enable_ema=true")
-
-
-def test_a_run_goes_on_where_there_is_a_checkpoint_and_starts_anew_where_not(store: Path, tmp_path: Path) -> None:  # noqa: F811
-    flags = flags_of("cpu-demo.yaml", store, "ckpt.load_enable=true", f"ckpt.path={tmp_path}")
-    plan = launcher.make_plan(flags)
-    assert "--ckpt.load_enable" in plan.host_flags
-    assert launcher._where_to_go_on(plan) == [flag for flag in plan.host_flags if flag != "--ckpt.load_enable"]
-    for model in ("_actor", "_critic"):
-        save(tmp_path, model, 3)
-    assert launcher._where_to_go_on(plan) == plan.host_flags
-
-
-def test_a_run_does_not_go_on_with_other_problems(store: Path, tmp_path: Path) -> None:  # noqa: F811
-    """Equally many, with the same ids: only a private test differs."""
-    with StoreWriter(tmp_path / "other") as writer:
-        for one in map(ProblemStore.open(store).__getitem__, ProblemStore.open(store)):
-            tests = (TestCase("3", "5"),) if one.id == "double" else one.private_tests
-            writer.add(replace(one, private_tests=tests))
-    settings = ["ckpt.load_enable=true", f"ckpt.path={tmp_path / 'ckpt'}"]
-    launcher._where_to_go_on(plan_of("cpu-demo.yaml", store, *settings))  # begins
-    for model in ("_actor", "_critic"):
-        save(tmp_path / "ckpt", model, 3)
-    launcher._where_to_go_on(plan_of("cpu-demo.yaml", store, *settings))
-    with pytest.raises(
-        UsageError, match=r"other has other problems or tests in split train than the run in ckpt.path"
-    ):
-        launcher._where_to_go_on(plan_of("cpu-demo.yaml", tmp_path / "other", *settings))

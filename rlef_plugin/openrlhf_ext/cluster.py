@@ -6,6 +6,7 @@ begin anew, without a word. Not promised: that what is there now stays, or that 
 
 import contextlib
 import importlib.util
+import logging
 import os
 import time
 import uuid
@@ -18,6 +19,8 @@ from rlef_plugin.limits import gpus_needed
 
 PATIENCE_S = 30  # a network file system may remember for some seconds that a name was not there
 LOOK_S = 120  # at most, for all nodes together
+
+log = logging.getLogger("rlef")
 
 
 def check_cluster(arguments: dict[str, Any], read: Sequence[Path], written: Sequence[Path]) -> None:
@@ -40,6 +43,14 @@ def check_gpus(arguments: dict[str, Any]) -> None:
         raise UsageError(
             f"this run needs {sum(needed.values())} GPUs ({parts}), but Ray has {there}: wait until all nodes have "
             "joined (`ray status`), or lower num_nodes, num_gpus_per_node or vllm.num_engines"
+        )
+    free = int(ray.available_resources().get("GPU", 0))
+    if free < sum(needed.values()):
+        log.warning(
+            "this run needs %d GPUs, and other jobs leave %d of Ray's %d free: it waits until they end (`ray status`)",
+            sum(needed.values()),
+            free,
+            there,
         )
 
 

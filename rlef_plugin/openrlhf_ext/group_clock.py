@@ -19,6 +19,7 @@ FROZEN = "reference"  # has no update
 
 class GroupClock:
     def __init__(self) -> None:
+        self.called: dict[str, float] = {}  # by method: when any model was last called, by `time.monotonic`
         self._spent_s: dict[str, float] = defaultdict(float)
         self._threads: list[threading.Thread] = []
         self._keys: list[str] = []
@@ -33,7 +34,7 @@ class GroupClock:
 
     def _timed(self, call: Callable[..., list[Any]], model: str) -> Callable[..., list[Any]]:
         def timed(method_name: str, *arguments: Any, **keywords: Any) -> list[Any]:
-            started = time.monotonic()
+            started = self.called[method_name] = time.monotonic()
             answers = call(method_name, *arguments, **keywords)
             if method_name in TIMED:
                 key = f"model_s/{model}_{TIMED[method_name]}"

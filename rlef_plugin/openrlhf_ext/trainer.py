@@ -7,6 +7,7 @@ from its own module's globals.
 """
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,15 @@ class EpisodeLogging:
     reference_model_group: Any
     left_out = False  # whether nothing was left of the last step's rollouts, so that it counts as no step
     before_batch = "rollout"  # what the trainer's process does until a batch is there: its part of the step
+    before_sync = "weight_sync"  # and until the policy can send its weights
+    groups: GroupClock | None = None  # from `fit` on
 
     def fit(self, global_step: int = 0) -> None:
         """Host override: the clocks start with the run."""
-        self.groups = GroupClock()
-        self.groups.watch(self.actor_model_group, "policy")
-        self.groups.watch(self.reference_model_group, "reference")
-        self.groups.watch(self.critic_model_group, "critic")
+        self.groups = groups = GroupClock()
+        groups.watch(self.actor_model_group, "policy")
+        groups.watch(self.reference_model_group, "reference")
+        groups.watch(self.critic_model_group, "critic")
         self.experience_maker.clock.lap(0.0)
         super().fit(global_step)  # type: ignore[misc]
 
@@ -113,8 +116,17 @@ class EpisodeLogging:
             return status
 
     def broadcast_to_vllm(self) -> None:
-        with self.experience_maker.clock.part("weight_sync"):
-            super().broadcast_to_vllm()  # type: ignore[misc]
+        """Host override: new weights to vLLM, clocked from when the policy is asked to send them.
+
+        The asynchronous host first waits until vLLM is free: for the end of a generation phase, or of an evaluation.
+        A run that goes on sends its weights before its first step, whose clock has not begun.
+        """
+        began = time.monotonic()
+        super().broadcast_to_vllm()  # type: ignore[misc]
+        if self.groups:
+            sent, clock = self.groups.called.get("broadcast_to_vllm", began), self.experience_maker.clock
+            clock.took(self.before_sync, sent - began)
+            clock.took("weight_sync", time.monotonic() - sent)
 
     def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
         """Host override: called with a step's complete status, generation times included.
@@ -129,7 +141,7 @@ class EpisodeLogging:
         clock, logs = self.experience_maker.clock, dict(logs_dict or {})
         logs.pop("generated_samples", None)
         idle_s = logs["rollout_s/other"] if self.before_batch == "rollout" else 0.0
-        logs |= clock.lap(idle_s) | self.groups.lap()
+        logs |= clock.lap(idle_s) | (self.groups.lap() if self.groups else {})
         self._latest_eval_metric_value = None
         with clock.part("saving"):
             run_folder(self.experience_maker.config).write_metrics(global_step, logs)
@@ -186,7 +198,7 @@ class AsyncTraining(EpisodeLogging, original_class(ppo_trainer_async.TrainingAct
     """The training side of asynchronous training."""
 
     rollout_slots: Any
-    before_batch = "waiting"
+    before_batch = before_sync = "waiting"
 
     def fit(self, global_step: int = 0) -> None:
         every = self.args.eval.steps if self.args.eval.dataset else math.inf

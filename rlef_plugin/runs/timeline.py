@@ -11,7 +11,8 @@ These three add up to the phase. The intervals are clocked where they happen, in
 
 The trainer's own step is a sequence of parts (`Clock`). It begins when the step before is logged, so what comes after
 an update (trackers, checkpoint, evaluation) counts in the next step. What passes before a batch is there is `rollout`,
-the phase itself, or in asynchronous training `waiting` for one that is made meanwhile.
+the phase itself, or in asynchronous training `waiting` for one that is made meanwhile. There it also is `waiting` what
+passes until vLLM, which is generating, can take new weights.
 """
 
 import math
@@ -95,7 +96,10 @@ class Clock:
         try:
             yield
         finally:
-            self.spent_s[name] += time.monotonic() - started
+            self.took(name, time.monotonic() - started)
+
+    def took(self, name: str, seconds: float) -> None:
+        self.spent_s[name] += seconds
 
     def rest_was(self, name: str) -> None:
         """What no part accounts for so far."""
