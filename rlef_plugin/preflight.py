@@ -68,14 +68,14 @@ def check_feedback(config: RlefConfig, arguments: dict[str, Any]) -> None:
 
 
 def warn_of_overlap(arguments: dict[str, Any]) -> None:
-    """Problems that are trained and evaluated on, under whatever id: their solve rate says nothing about others."""
+    """Problems that are trained and evaluated on, under whatever id and with whatever tests and limits."""
     from rlef_plugin.problems import ProblemStore
 
     used = [(ProblemStore.open(path), split) for path, split in _used(arguments)]
     if len(used) < len(USED):
         return
-    trained, evaluated = ({store.fingerprint(id_): id_ for id_ in store.ids(split)} for store, split in used)
-    if shared := [id_ for content, id_ in evaluated.items() if content in trained]:
+    trained, evaluated = (store.statements(split) for store, split in used)
+    if shared := [id_ for asked, id_ in evaluated.items() if asked in trained]:
         log.warning(
             "%d of %d problems of eval.split=%s are trained on too, such as %r: their solve rate says nothing about "
             "other problems", len(shared), len(evaluated), arguments["eval.split"], shared[0],
@@ -96,14 +96,14 @@ def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
     _check_positions(model, arguments["data.max_len"])
     environment = load_environment(config.env)
     env = environment(stores, _NoJudge(), config.episode, dialog.count_tokens)
-    lengths = asyncio.run(_prompt_lengths(env, dialog, _used_ids(arguments) or list(stores)))
+    lengths, prefill = asyncio.run(_prompt_lengths(env, dialog, _used_ids(arguments) or list(stores)))
     response = arguments["rollout.max_new_tokens"] or 1
     check_fits(
         prompt_tokens=min(lengths.values()),
         turn_limit=config.episode.turn_limit,
         max_new_tokens=response,
         feedback_tokens=config.episode.feedback_tokens,
-        overhead=dialog.closing_overhead(),
+        overhead=dialog.closing_overhead(prefill),
         max_len=arguments["data.max_len"],
     )
     longest = max(lengths, key=lambda problem_id: lengths[problem_id])
@@ -158,11 +158,12 @@ def _used_ids(arguments: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(id_ for path, split in _used(arguments) for id_ in ProblemStore.open(path).ids(split)))
 
 
-async def _prompt_lengths(env: Any, dialog: Any, ids: list[str]) -> dict[str, int]:
-    """Tokens of every problem's first prompt; seconds for thousands of problems."""
+async def _prompt_lengths(env: Any, dialog: Any, ids: list[str]) -> tuple[dict[str, int], str]:
+    """(tokens of every problem's first prompt, the longest text that opens a response); seconds for thousands."""
     log.info("counting the tokens of %d prompts", len(ids))
     messages = {problem_id: (await env.reset(problem_id), env.prefill) for problem_id in ids}
-    return {key: len(dialog.prompt_tokens(message, prefill=start)) for key, (message, start) in messages.items()}
+    lengths = {key: len(dialog.prompt_tokens(message, prefill=start)) for key, (message, start) in messages.items()}
+    return lengths, max((start for _, start in messages.values()), key=len)
 
 
 class _NoJudge:

@@ -253,6 +253,12 @@ def test_values_come_out_of_a_jail_as_they_are(judge):
 
 
 @pytest.mark.nsjail
+def test_a_number_of_numpy_is_that_number(judge):
+    numbers = "np.int64(3), np.float32(0.5), np.bool_(True), np.array(7), np.uint8(9)"
+    code = f"import numpy as np\ndef f(x): return [{numbers}] if x else np.array([3])"
+    assert verdicts(calls(judge, code, (1, [3, 0.5, True, 7, 9]), (0, [3]))) == ["accepted", "wrong output"]
+
+
 def test_arguments_go_in_as_they_are(judge):
     code = "def f(x): return repr(x)"
     given = [

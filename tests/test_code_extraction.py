@@ -216,3 +216,37 @@ def test_a_valid_program_comes_back_unchanged(code):
 @pytest.mark.parametrize("program", ["x", "````", "a\n```\nb", "'\n```python\n'", "", "`" * 9])
 def test_no_program_ends_its_block(program):
     assert _blocks(fenced(program).split("\n")) == [("python", program)]
+
+
+@pytest.mark.parametrize("empty", ["```python\n```", "```python", "```py\n  \n```"])
+def test_an_empty_block_after_the_program_does_not_take_its_place(empty):
+    assert code_of(f"```python\nx = 1\n```\nSo:\n{empty}") == "x = 1"
+
+
+def test_only_empty_blocks_are_said_to_be_empty():
+    assert "is empty" in extract_code("```python\n```").reason
+    assert "is empty" in extract_code("```python\n```\n```\nx = 1\n```").reason  # marked, so meant
+
+
+FIRST = "```python\ndef f(x):\n    return x\n```"
+
+
+@pytest.mark.parametrize(
+    ("later", "code"),
+    [
+        ("```python\nassert f(1) == 1\n```", "def f(x):\n    return x"),
+        ("```python\nprint(f(2))  # def f\n```", "def f(x):\n    return x"),
+        ("```python\ndef f(y):\n    return y\n```", "def f(y):\n    return y"),
+        ("```python\nf = abs\n```", "f = abs"),
+        ("```python\nasync def f(): ...\n```", "async def f(): ..."),
+        ("```python\nclass f: ...\n```\n```python\nf()\n```", "class f: ..."),
+        ("```python\ndef f2(): ...\n```", "def f(x):\n    return x"),
+        ("```python\ndef g():\n    def f(): ...\n```", "def f(x):\n    return x"),
+    ],
+)
+def test_a_block_that_shows_how_a_function_is_used_is_not_the_program(later, code):
+    assert extract_code(f"{FIRST}\nExample:\n{later}", defining="f").code == code
+
+
+def test_without_any_definition_the_last_block_counts():
+    assert extract_code("```python\nx = 1\n```\n```python\nx = 2\n```", defining="f").code == "x = 2"

@@ -216,6 +216,30 @@ def test_a_problem_with_named_files_is_judged_with_them():
     assert judge.files == [(None, None)] * 2
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (("in.txt", "out.txt"), "reads its input from the file in.txt and writes its output to the file out.txt."),
+        (("in.txt", None), "reads its input from the file in.txt and writes its output to the standard output."),
+        ((None, "out.txt"), "reads its input from the standard input and writes its output to the file out.txt."),
+    ],
+)
+def test_named_files_are_told(files, said):
+    problem = replace(PROBLEM, input_file=files[0], output_file=files[1])
+    env = CodeContestsEnv({"double": problem}, TableJudge(), EnvConfig(), len)
+    first = asyncio.run(env.reset("double"))
+    assert f"{PROBLEM.description}\n\nThe program {said}\n\n" in first
+
+
+def test_one_of_several_right_outputs_is_not_called_the_expected_one():
+    problem = replace(PROBLEM, checker="def check(input, output, expected): return False")
+    env = CodeContestsEnv({"double": problem}, TableJudge(), EnvConfig(), len)
+    result = asyncio.run(TableJudge().judge(WRONG, problem.public_tests, Limits(1, 64)))
+    text = env.feedback(problem, Extraction(WRONG), result)
+    assert "a right output would be\n```\n2\n```\nand your program printed\n```\ngot 1\n```" in text
+    assert "the expected output" not in text
+
+
 def test_a_broken_judge_is_an_exception_and_the_step_can_be_tried_again():
     env, judge = make(judge=TableJudge(fail_at_call=2))
 

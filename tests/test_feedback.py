@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlef_plugin.env.code import Extraction, invalid_syntax
-from rlef_plugin.env.feedback import FeedbackWriter, _cut
+from rlef_plugin.env.feedback import FeedbackWriter, _cut, _parting
 from rlef_plugin.env.templates import load_prompts
 from rlef_plugin.env.traces import clean_syntax_error, clean_trace
 from rlef_plugin.errors import UsageError
@@ -405,3 +405,43 @@ def test_a_mistake_in_a_users_files_is_one_sentence(tmp_path, files, sentence):
 def test_a_missing_folder_of_prompts_is_named():
     with pytest.raises(UsageError, match="rlef.prompts is '/no/such', which is no folder"):
         load_prompts("/no/such")
+
+
+def test_a_cut_output_shows_where_it_parts_from_what_was_expected():
+    """2,000 numbers, of which number 1,000 is wrong: both ends are alike."""
+    expected = [str(n) for n in range(1000, 3000)]
+    printed = [*expected[:1000], "77", *expected[1001:]]
+    test, run = TestCase("1\n", " ".join(expected)), ran(Verdict.WRONG_OUTPUT, " ".join(printed))
+    text = message([test], [run], budget=400)
+    theirs, ours = re.findall(r"```\n(1000 .*)\n```", text)
+    assert " 2000 2001 " in theirs and " 77 2001 " in ours
+    assert theirs.endswith(" 2999") and ours.endswith(" 2999") and theirs.count("characters cut") == 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "places"),
+    [
+        ("a b c", "a x c", (2, 2)),
+        ("1 2.50000001 3", "1 2.5 4", (13, 6)),  # equal within the judge's tolerance
+        ("YES no", "yes NO", (6, 6)),  # no word differs
+        ("a b c", "a b", (4, 3)),
+        ("a", "a  b", (1, 3)),
+        ("", "x", (0, 0)),
+    ],
+)
+def test_where_texts_part_is_where_the_judge_saw_it(expected, output, places):
+    assert _parting(expected, output) == places
+
+
+@given(st.text(max_size=300), st.integers(20, 100), st.integers(0, 300))
+def test_a_cut_keeps_both_ends_and_the_place(text, cap, place):
+    place = min(place, len(text))
+    cut = _cut(text, cap, place)
+    assert len(cut) <= max(len(text), cap + 60)
+    assert cut.startswith(text[: cap // 3]) and cut.endswith(
+        text[len(text) - cap // 3 :] if len(text) > cap // 3 else text
+    )
+    assert text[place : place + 3] in cut
+    pieces = re.split(r" \[\.\.\. (\d+) characters cut \.\.\.\] ", cut)
+    if "characters cut" not in text:
+        assert len("".join(pieces[::2])) + sum(map(int, pieces[1::2])) == len(text)

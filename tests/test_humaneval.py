@@ -94,6 +94,13 @@ def test_a_function_written_anew_in_a_block_of_its_own_counts(judge, store):
     assert step.solved and step.code.startswith("def spread(n)")
 
 
+def test_an_example_after_the_function_is_not_the_program(judge, store):
+    _, (step,) = play(
+        judge, store, "HumanEval_0", f"{SPREAD['canonical_solution']}```\nFor example:\n```python\nspread([1])\n```"
+    )
+    assert step.solved
+
+
 def test_feedback_shows_assertions_with_run_time_values_and_the_tests_that_pass(judge, store):
     _, (step,) = play(judge, store, "HumanEval_0", "    return max(numbers)\n```")
     assert (step.verdict, step.done, step.reward) == (Verdict.WRONG_OUTPUT, False, 0.0)

@@ -18,6 +18,7 @@ import rlef_plugin
 from rlef_plugin.env import EnvConfig, LiveCodeBenchEnv
 from rlef_plugin.env.call_runs import _verdict
 from rlef_plugin.env.calls import Call, assertion
+from rlef_plugin.env.livecodebench import with_header
 from rlef_plugin.judge import Verdict
 from rlef_plugin.problems import ProblemStore, TestCase, build_store, livecodebench
 from rlef_plugin.problems.fields import RowError
@@ -105,6 +106,47 @@ def test_a_method_that_is_called(judge, store):
     test = "```\nassert Solution().pairs([5, 6], 0) == [[0, 5], [1, 6]]\n```\nThe call returned\n```\n[5, 6]\n```"
     assert test in wrong.observation
     assert right.solved  # tuples are lists, and each call has an object of its own
+
+
+@pytest.mark.nsjail
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def pairs(self, nums: List[int], start: int) -> List[Any]:\n        return list(enumerate(nums, start))",
+        "def pairs(self, nums, start):\n        return [[start + i, n] for i, n in zip(count(), nums)]",
+        "def pairs(self, nums, start):\n        down = lambda n: n and 1 + down(n - 1)\n"
+        "        return [[start + i, n + 0 * down(3000)] for i, n in enumerate(nums)]",
+    ],
+    ids=["typing", "itertools", "recursion"],
+)
+def test_names_that_the_benchmark_imports_are_there(judge, store, body):
+    """What a model is not told of and relies on: its harness puts imports and a recursion limit before the program."""
+    _, (step,) = play(judge, store, "3001", f"class Solution:\n    {body}")
+    assert step.solved
+
+
+@pytest.mark.nsjail
+def test_names_are_there_for_programs_that_read_and_write_too(judge, store):
+    program = (
+        "from __future__ import annotations\nprint(reduce(add, map(int, stdin.read().split())), pow(2, 3, 5) and '')"
+    )
+    _, (step,) = play(judge, store, "abc001_a", program)
+    assert step.solved
+
+
+@pytest.mark.nsjail
+def test_errors_count_the_lines_of_the_program_alone(judge, store):
+    _, (raised, refused) = play(judge, store, "abc001_a", "x = 1\n\nx.y", "x = 1\nreturn x")
+    assert 'File "solution.py", line 3, in <module>\n    x.y\nAttributeError' in raised.observation
+    assert 'File "solution.py", line 2\n    return x\n' in refused.observation
+
+
+def test_nothing_of_the_header_moves_a_line():
+    code = "# first\nfrom __future__ import annotations, division\nx = 1\n"
+    lines = with_header(code).split("\n")
+    assert lines[0].startswith("from __future__ import annotations, division; from string import *; ")
+    assert lines[0].endswith("; sys.setrecursionlimit(50000)") and lines[1:] == ["# first", "", "x = 1", ""]
+    compile(with_header(code), "solution.py", "exec", dont_inherit=True)
 
 
 class RunsOnLoad:

@@ -138,8 +138,19 @@ def test_a_problem_that_is_in_two_splits_is_named(tmp_path: Path) -> None:
     rows = [row(name, split=split, description="Add.") for name, split in splits.items()]
     _, report = build(tmp_path, rows)
     assert report.across_splits == ["b (test) is a (train)"]
-    assert "1 of these in another split, so what is evaluated is trained on: b (test) is a (train)" in str(report)
+    assert "1 stated as one of another split is, so what is evaluated is trained on: b (test) is a (train)" in str(
+        report
+    )
     assert report.account()["across_splits"] == report.across_splits
+
+
+def test_a_problem_that_differs_in_white_space_tests_and_limits_is_the_same_in_two_splits(tmp_path: Path) -> None:
+    rows = [row("a", split="train", description="Add the  numbers.\n")]
+    rows += [row("b", split="valid", description="add the numbers.", time_limit_s=9, private_tests=[])]
+    store, report = build(tmp_path, rows)
+    assert report.duplicates == [] and report.across_splits == ["b (valid) is a (train)"]
+    assert store.statements("train").keys() == store.statements("valid").keys()
+    assert list(store.statements("valid").values()) == ["b"]
 
 
 def test_a_parquet_column_that_means_nothing_is_reported(tmp_path: Path) -> None:

@@ -18,14 +18,17 @@ def cases(
     ] = False,
     per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
     any_split: Annotated[
-        bool, typer.Option("--any-split", help="With --sft, also from problems kept for evaluation.")
+        bool,
+        typer.Option(
+            "--any-split", help="Also from private feedback, and with --sft from problems kept for evaluation."
+        ),
     ] = False,
 ) -> None:
     """Collect the first model's failing programs with their feedback, as problems of their own."""
     from rlef_plugin.evaluation import mine, repair, settings
 
-    if sft and not any_split:
-        mine.check_trainable(str(run), settings.read(run))
+    if not any_split:  # a store of cases can be trained on too
+        (mine.check_trainable if sft else mine.refuse_private)(str(run), settings.read(run))
     written = repair.write_cases(run, store, out, per_problem, sft=sft)
     typer.echo(f"{written.cases} failing programs in {out / 'store'}")
     if written.left_out:

@@ -3,8 +3,8 @@
 Standard input is a JSON list of calls, each a list of arguments; each result is a line of its own, which begins with
 the character RS. Values are JSON, and what JSON lacks is an object with one tag: {"tuple": [...]}, {"set": [...]},
 {"dict": [[key, value], ...]}, {"bytes": hex}, {"complex": [real, imaginary]}, {"int": hex} beyond 53 bits, {"str": hex
-of UTF-8} with lone surrogates, {"object": type} for all else. NaN and the infinities are written as Python's json
-does. `values.py` is the other side, which trusts nothing of this.
+of UTF-8} with lone surrogates, {"object": type} for all else. One number of numpy's is that number. NaN and the
+infinities are written as Python's json does. `values.py` is the other side, which trusts nothing of this.
 
 Standard library only. `calls.py` puts the text of `_rlef_call` behind the program, so everything it needs is inside
 it, and it runs with names of its own: a program may call a function of its own `list` or `encode`.
@@ -34,6 +34,8 @@ def _rlef_call(names: dict, entry_point: str, method_of: str | None) -> None:
             return {"bytes": value.hex()}
         if depth >= depth_limit:
             return {"object": "a deeply nested value"}
+        if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():  # such as of np.sum
+            return encode(value.item(), depth + 1)  # type: ignore[attr-defined]
         if isinstance(value, list):
             return [encode(one, depth + 1) for one in value]
         if isinstance(value, tuple):

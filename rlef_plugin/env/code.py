@@ -1,10 +1,11 @@
 """The program in a response: which fenced block counts, and whether it is Python at all; and the block of a program.
 
 The last block marked python (py, python3, py3; any case) counts; if there is none, the last block without a language;
-else the response holds no code. Blocks are found as CommonMark does, with three additions for what models write: a new
-fence with a language starts a new block even if the one before was not closed; a fence marked markdown is looked into;
-a block that the end of the response cuts off counts as it is. Indented code (a block inside a list) is moved to the
-left margin.
+else the response holds no code. A block with nothing in it does not count, and where a function is asked for, the last
+block that defines it comes before later ones, which show how it is used. Blocks are found as CommonMark does, with
+three additions for what models write: a new fence with a language starts a new block even if the one before was not
+closed; a fence marked markdown is looked into; a block that the end of the response cuts off counts as it is. Indented
+code (a block inside a list) is moved to the left margin.
 
 `extract_code` never raises. It *parses* in this process and goes no further: the compiler's later passes take
 exponential time on some texts of a few hundred characters (nested `finally`), so what only they refuse (`return`
@@ -39,14 +40,17 @@ class Extraction:
     syntax_error: str = ""  # Python's own words, if there was a block and it does not parse
 
 
-def extract_code(response: str) -> Extraction:
-    """The program that counts in `response`."""
+def extract_code(response: str, defining: str | None = None) -> Extraction:
+    """The program that counts in `response`; `defining`: the function or class that it is to define."""
     blocks = _blocks(response.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-    python = [code for language, code in blocks if language in _PYTHON]
-    chosen = python or [code for language, code in blocks if not language and code.strip()]
+    python = [_at_margin(code) for language, code in blocks if language in _PYTHON]
+    plain = [_at_margin(code) for language, code in blocks if not language]
+    filled = [[code for code in kind if code.strip()] for kind in (python, plain)]
+    chosen = filled[0] or python or filled[1]
     if not chosen:
         return Extraction(None, "Your reply contains no block in triple backticks marked python.")
-    return check_syntax(_at_margin(chosen[-1]))
+    defines = re.compile(rf"(?m)^(?:(?:async +)?def|class) +{defining}\b|^{defining} *=") if defining else None
+    return check_syntax(next((code for code in reversed(chosen) if defines and defines.search(code)), chosen[-1]))
 
 
 def fenced(program: str) -> str:

@@ -32,7 +32,17 @@ class CodeContestsEnv(Environment):
         self.writer = FeedbackWriter(self.prompts, count_tokens, config.feedback_tokens, config.feedback)
 
     def first_message(self, problem: Problem) -> str:
-        return self.prompts.fill("first_message", description=problem.description)
+        return self.prompts.fill("first_message", description=self.described(problem))
+
+    def described(self, problem: Problem) -> str:
+        """The description, and where a test's input or output is a file, its name, which not every description has."""
+        if not (problem.input_file or problem.output_file):
+            return problem.description
+        read, written = (f"the file {name}" if name else "" for name in (problem.input_file, problem.output_file))
+        files = self.prompts.fill(
+            "named_files", input=read or "the standard input", output=written or "the standard output"
+        )
+        return f"{problem.description}\n\n{files}"
 
     def feedback(self, problem: Problem, code: Extraction, result: ProgramResult | None) -> str:
         """What is said after a response: the one place that decides what the model gets to see."""
@@ -40,4 +50,5 @@ class CodeContestsEnv(Environment):
             return self.writer.invalid_code(code)
         if result.verdict == Verdict.ACCEPTED:  # the episode goes on although all passed: early_stop is off
             return self.prompts.fill("public_passed")
-        return self.writer.failures(problem.public_tests, result, code.code, self.limits(problem))
+        checked = problem.checker is not None
+        return self.writer.failures(problem.public_tests, result, code.code, self.limits(problem), checked=checked)

@@ -2,10 +2,10 @@
 
 Only failing tests are shown; where tests are calls of a function, the passing ones are listed too. Inputs, outputs and
 traces stand in fenced blocks whose fence is longer than any run of backticks inside, so that nothing a program prints
-can end its block. A message always fits its budget: long excerpts are cut in the middle with a visible mark, first to
-`_SMALL` characters each; then later tests are left out, with a line that counts them; a single test is cut further,
-down to `_CAPS[0]`, and if even that does not fit, only the count remains. Then the excerpts grow again, by doubling,
-while the message fits.
+can end its block. A message always fits its budget: long excerpts are cut with visible marks, which leave both ends
+and, of a wrong output and what was expected, the place where they part. First to `_SMALL` characters each; then later
+tests are left out, with a line that counts them; a single test is cut further, down to `_CAPS[0]`, and if even that
+does not fit, only the count remains. Then the excerpts grow again, by doubling, while the message fits.
 Not here: which tests a mode may show. The caller passes them.
 """
 
@@ -17,6 +17,7 @@ from rlef_plugin.env.code import Extraction
 from rlef_plugin.env.templates import Prompts
 from rlef_plugin.env.traces import clean_trace
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.compare import tokens_match
 from rlef_plugin.judge.verdicts import Limits, ProgramResult, TestResult, Verdict
 from rlef_plugin.problems.records import TestCase
 
@@ -41,6 +42,7 @@ class Failure:
     template: str
     excerpts: dict[str, str]
     values: dict[str, str] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)  # of an excerpt: a character to keep when it is cut
 
 
 class FeedbackWriter:
@@ -71,14 +73,24 @@ class FeedbackWriter:
                 )
 
     def failures(
-        self, tests: Sequence[TestCase], result: ProgramResult, code: str, limits: Limits, *, calls: bool = False
+        self,
+        tests: Sequence[TestCase],
+        result: ProgramResult,
+        code: str,
+        limits: Limits,
+        *,
+        calls: bool = False,
+        checked: bool = False,
     ) -> str:
         """The message about the tests that failed; `result.tests` are in the order of `tests` and may be fewer.
 
-        `calls`: the input of a test is an assertion, and those that hold are listed after the others.
+        `calls`: the input of a test is an assertion, and those that hold are listed after the others. `checked`: a
+        checker decides, so that what a test expects is one of several right outputs.
         """
         pairs = list(zip(tests, result.tests, strict=False))
-        failed = [_failure(test, run, code, limits, calls) for test, run in pairs if run.verdict != Verdict.ACCEPTED]
+        failed = [
+            _failure(test, run, code, limits, calls, checked) for test, run in pairs if run.verdict != Verdict.ACCEPTED
+        ]
         passed = "\n".join(test.input for test, run in pairs if run.verdict == Verdict.ACCEPTED) if calls else ""
         rest = [Failure("call_passed", {"input": passed})] if passed else []
         if not self._fits(self._message([*failed[:1], *rest], _CAPS[0], len(failed) - 1)):
@@ -103,7 +115,9 @@ class FeedbackWriter:
     def _message(self, failures: Sequence[Failure], cap: int, hidden: int) -> str:
         bullets = [
             self._prompts.fill(
-                one.template, **one.values, **{k: _quote(_cut(v, cap)) for k, v in one.excerpts.items()}
+                one.template,
+                **one.values,
+                **{key: _quote(_cut(text, cap, one.places.get(key))) for key, text in one.excerpts.items()},
             )
             for one in failures
         ]
@@ -125,17 +139,22 @@ class FeedbackWriter:
         return self._count_tokens(text) <= self._budget
 
 
-def _failure(test: TestCase, run: TestResult, code: str, limits: Limits, calls: bool) -> Failure:
-    excerpts, values = {"input": test.input}, {}
+def _failure(test: TestCase, run: TestResult, code: str, limits: Limits, calls: bool, checked: bool) -> Failure:
+    excerpts, values, template = {"input": test.input}, {}, _PREFIX[calls] + _TEMPLATES[run.verdict]
     if run.verdict == Verdict.WRONG_OUTPUT:
         excerpts |= {"expected": test.output, "output": _output(run)}
+        if checked:
+            return Failure("wrong_output_checked", excerpts)
+        if not calls:
+            parting = _parting(test.output, excerpts["output"])
+            return Failure(template, excerpts, places=dict(zip(("expected", "output"), parting, strict=True)))
     elif run.verdict == Verdict.EXCEPTION:
         excerpts["trace"] = clean_trace(run.error, code)
     elif run.verdict == Verdict.TIMEOUT:
         values["seconds"] = f"{limits.cpu_s:g}"
     elif run.verdict == Verdict.OUT_OF_MEMORY:
         values["megabytes"] = str(limits.memory_mb)
-    return Failure(_PREFIX[calls] + _TEMPLATES[run.verdict], excerpts, values)
+    return Failure(template, excerpts, values)
 
 
 def _output(run: TestResult) -> str:
@@ -144,12 +163,32 @@ def _output(run: TestResult) -> str:
     return f"{text} [... {run.stdout_bytes - len(run.stdout)} more bytes ...]" if run.cut else text
 
 
-def _cut(text: str, cap: int) -> str:
-    """`text` with its middle replaced by a mark, if more than `cap` characters and the mark itself would be saved."""
-    mark = f" [... {len(text) - cap} characters cut ...] "
-    if len(text) <= cap + len(mark):
-        return text
-    return text[: cap - cap // 2] + mark + text[len(text) - cap // 2 :]
+def _parting(expected: str, output: str) -> tuple[int, int]:
+    """Where the first words that differ begin in either text; its end where it has no more words."""
+    theirs, ours = re.finditer(r"\S+", expected), re.finditer(r"\S+", output)
+    while (word := next(theirs, None)) and (other := next(ours, None)):
+        if not tokens_match(*(found[0].encode("utf-8", "replace").lower() for found in (other, word))):
+            return word.start(), other.start()
+    other = next(ours, None)
+    return word.start() if word else len(expected), other.start() if other else len(output)
+
+
+def _cut(text: str, cap: int, place: int | None = None) -> str:
+    """`cap` characters of `text`, from both ends and around `place`, with marks for what lies between.
+
+    No mark that is longer than what it stands for.
+    """
+    third, tail = cap // 3, len(text) - cap // 2
+    kept = [(0, cap - cap // 2), (tail, len(text))]
+    if place is not None and kept[0][1] - third // 2 < place < tail:
+        kept = [(0, cap - 2 * third), (place - third // 2, place - third // 2 + third), (len(text) - third, len(text))]
+    pieces, at = [], 0
+    for start, end in kept:
+        mark = f" [... {start - at} characters cut ...] "
+        pieces.append(mark if start - at > len(mark) else text[at : max(at, start)])
+        pieces.append(text[max(at, start) : end])
+        at = max(at, end)
+    return "".join(pieces)
 
 
 def _quote(text: str) -> str:

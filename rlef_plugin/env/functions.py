@@ -13,7 +13,7 @@ from typing import ClassVar
 from rlef_plugin.env.base import environment_of
 from rlef_plugin.env.call_runs import run_calls
 from rlef_plugin.env.calls import assertion, call_of
-from rlef_plugin.env.code import Extraction
+from rlef_plugin.env.code import Extraction, extract_code
 from rlef_plugin.env.codecontests import CodeContestsEnv
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import ProgramResult, Verdict
@@ -33,6 +33,11 @@ class FunctionEnv(CodeContestsEnv):
                 f"use --env {environment_of(problem)}"
             )
         return str(problem.metadata[key])
+
+    def program(self, response: str) -> Extraction:
+        """The last block that defines what is called; a later one with a call of it is an example."""
+        call = call_of(self._problem) if self._problem else None
+        return extract_code(self.prefill + response, defining=(call.method_of or call.entry_point) if call else None)
 
     async def run_tests(self, problem: Problem, code: str, tests: Sequence[TestCase], *, stop: bool) -> ProgramResult:
         call = call_of(problem)

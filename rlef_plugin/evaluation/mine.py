@@ -36,6 +36,11 @@ def check_trainable(name: str, settings: Mapping[str, Any]) -> None:
             f"{name} is an evaluation of split {settings['split']!r}, whose problems are not for training: evaluate "
             "--split train, or ask for it with --any-split"
         )
+    refuse_private(name, settings)
+
+
+def refuse_private(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise UsageError if the model was told of private tests."""
     if settings["episode"].get("feedback") == "private":
         raise UsageError(
             f"{name} has rlef.feedback=private, so private tests are in its dialogs: evaluate with other feedback, "

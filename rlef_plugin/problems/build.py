@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from rlef_plugin.problems.attributes import split_name
 from rlef_plugin.problems.convert import FIELDS, IGNORED, Converted, convert
+from rlef_plugin.problems.encode import statement
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.fields import RowError
 from rlef_plugin.problems.formats import Adapt
@@ -92,7 +93,8 @@ class _Building:
         self.split, self.on_malformed = split_name(split), on_malformed
         self.generated_suffice, self.adapt = generated_suffice, adapt
         self.ids, self.rows_of = _Ids(), Counter[str]()
-        self.seen: dict[str, tuple[str, str]] = {}  # fingerprint -> first id and its split
+        self.seen: dict[str, str] = {}  # fingerprint -> first id
+        self.asked: dict[str, tuple[str, str]] = {}  # statement -> first id and its split
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Convert and write, or reject."""
@@ -112,6 +114,7 @@ class _Building:
         else:
             problem = replace(converted.problem, id=self.ids.new(converted.problem.name))
             note |= {"name": problem.name, "other_languages": converted.other_languages}
+            note["statement"] = statement(problem.description, problem.metadata)
             self._keep(problem.id, problem.split, self.writer.add(problem, converted.solutions, note), note)
         self._count(note)
 
@@ -153,9 +156,9 @@ class _Building:
         report = self.report
         if id_ != plain_id(note["name"]):
             report.renamed.append((note["name"], id_))
-        first, split_of_first = self.seen.setdefault(fingerprint, (id_, split))
-        if first != id_:
-            report.duplicates.append((id_, first))
+        if (same := self.seen.setdefault(fingerprint, id_)) != id_:
+            report.duplicates.append((id_, same))
+        first, split_of_first = self.asked.setdefault(note["statement"], (id_, split))
         if split_of_first != split:
             report.across_splits.append(f"{id_} ({split}) is {first} ({split_of_first})")
         report.kept += 1

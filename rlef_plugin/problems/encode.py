@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,6 +16,12 @@ def fingerprint(problem: Problem) -> str:
     content |= {"id": "", "name": "", "split": ""}
     content |= {kind: [(one.input, one.output) for one in content[kind]] for kind in ("public_tests", "private_tests")}
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def statement(description: str, metadata: Mapping[str, Any]) -> str:
+    """Equal for problems that ask for the same, however their texts are spaced and whatever their tests and limits."""
+    asked = [" ".join(description.casefold().split()), (metadata.get("call") or {}).get("entry_point")]
+    return hashlib.blake2b(json.dumps(asked).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:

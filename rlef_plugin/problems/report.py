@@ -37,7 +37,7 @@ class BuildReport:
     splits: Counter[str] = field(default_factory=Counter)  # problems by split
     renamed: list[tuple[str, str]] = field(default_factory=list)  # (name, id) where the plain id was taken
     duplicates: list[tuple[str, str]] = field(default_factory=list)  # (id, id of an earlier row with the same content)
-    across_splits: list[str] = field(default_factory=list)  # those of another split than that row, in words
+    across_splits: list[str] = field(default_factory=list)  # that are stated as one of another split is, in words
     other_languages: int = 0  # solutions left out because they are not Python 3
     unread: Counter[str] = field(default_factory=Counter)  # rows by a key of theirs that means nothing here
 
@@ -77,7 +77,7 @@ class BuildReport:
         lines += [f"{len(self.duplicates):,} kept whose content an earlier row has too"] if self.duplicates else []
         if shared := self.across_splits:
             some = ", ".join(shared[:NAMED]) + (", ..." if len(shared) > NAMED else "")
-            lines += [f"{len(shared):,} of these in another split, so what is evaluated is trained on: {some}"]
+            lines += [f"{len(shared):,} stated as one of another split is, so what is evaluated is trained on: {some}"]
         lines += [f"{self.other_languages:,} solutions not in Python 3 left out"] if self.other_languages else []
         if self.unread:
             keys = ", ".join(f"{key} ({rows:,} rows)" for key, rows in self.unread.most_common(NAMED))

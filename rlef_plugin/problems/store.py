@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rlef_plugin.problems.encode import statement
 from rlef_plugin.problems.errors import StoreError, no_problem
 from rlef_plugin.problems.layout import (
     FORMAT,
@@ -90,6 +91,16 @@ class ProblemStore:
     def fingerprint(self, problem_id: str) -> str:
         """Equal for two problems, of whatever store, exactly if all but their ids, names and splits is equal."""
         return str(self._index["fingerprint"][self._place(problem_id)].as_py())
+
+    def statements(self, split: str) -> dict[str, str]:
+        """Id of each problem of a split by what it asks for, without regard to its tests, limits and white space."""
+        wanted, found = set(self.ids(split)), {}
+        for batch in self.batches():
+            columns = (batch.column(name).to_pylist() for name in ("id", "description", "metadata"))
+            for id_, description, metadata in zip(*columns, strict=True):
+                if id_ in wanted:
+                    found[statement(description, json.loads(metadata) if metadata else {})] = id_
+        return found
 
     def digest(self, split: str) -> str:
         """Of all problems of a split, so that a store that was built anew and differs is noticed."""
