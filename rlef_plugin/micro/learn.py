@@ -12,7 +12,8 @@ The arm `rlef` is the recipe. Any other arm is the recipe with one design choice
 `arm_steps` steps only, with learning rates that rise as they do in the whole run. It is compared with the same steps
 of `rlef`: each is on problems that the model never saw before. An arm that trains on other dialogs than those that it
 is to play in the end (a single turn, no feedback, that of other problems) is also evaluated on the held-out problems,
-with real feedback. Arms come after the whole runs of all seeds, whose results are written before the first arm begins.
+with real feedback. Arms come one by one after the whole runs of all seeds. The results are written before the first
+arm begins, with those arms that are there from before, and at the end.
 
 `short` is for a quick look and for tests/test_learning.py: two families of problems, a warm-up of a minute, six
 updates, and no evaluations, since every step is on problems that were never seen before.
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,29 @@ class Learning:
             return start
         return {**start, "recipe": yaml.safe_load(recipe().read_text()), "overrides": self.settings(arm)}
 
+    def command(self, one: Evaluation) -> list[str]:
+        """The `rlef` command that evaluates."""
+        store, model = self.work / f"seed-{one.seed}" / "made" / "store", self.model(one.seed, one.arm)
+        command = ["eval", "--model", str(model), "--store", str(store), "--out", str(self.folder(one))]
+        command += ["--split", "test", "--problems", str(PROBLEMS), "--rollouts", str(ROLLOUTS)]
+        command += ["--turn-limit", str(TURN_LIMIT), "--temperature", str(one.temperature), "--top-p", "1.0"]
+        command += ["--seed", str(one.seed), "--cpu-host", "--max-len", str(MAX_LEN)]
+        command += ["--max-new-tokens", str(MAX_NEW_TOKENS), "--in-flight", "128"]
+        return [*command, f"rlef.feedback_tokens={FEEDBACK_TOKENS}", f"rlef.feedback={one.feedback}"]
+
+    def stamp_of(self, one: Evaluation) -> dict[str, Any]:
+        """What made an evaluation; the same where the folder has been moved to."""
+        said = [word.removeprefix(f"{self.work}/") for word in self.command(one)]
+        return {"model": self.stamp(one.seed, one.arm), "command": said}
+
+    def evaluated(self, one: Evaluation) -> bool:
+        """Whether this evaluation is there, whole, made from what it would be made from now."""
+        return read_stamp(self.folder(one)) == self.stamp_of(one)
+
+    def trained(self, seed: int, arm: str) -> bool:
+        """Whether this training is there, made from what it would be made from now."""
+        return read_stamp(self.run(seed, arm)) == self.stamp(seed, arm)
+
     def settings(self, arm: str) -> list[str]:
         """Overrides of the recipe with which an arm is trained."""
         replaced = () if arm == RLEF else (*ARMS[arm], *first(self.arm_steps))
@@ -132,25 +156,28 @@ class Learning:
 def learn(learning: Learning, out: Path, console: Console) -> None:
     """Everything, then `out`: results.json, plots, and the report of the evaluations."""
     started = time.monotonic()
-    written = _make(replace(learning, arms=()), (START, RLEF), out, console)
+    for seed in learning.seeds:
+        _make(learning, seed, (START, RLEF), console)
+    written = results.write(learning, out, console)
+    for arm in learning.arms:
+        for seed in learning.seeds:
+            _make(learning, seed, (arm,), console)
     if learning.arms:
-        written = _make(learning, learning.arms, out, console)
+        written = results.write(learning, out, console)
     for path in written:
         console.print(str(path))
     console.print(f"total time: {time.monotonic() - started:.0f} s")
 
 
-def _make(learning: Learning, arms: Sequence[str], out: Path, console: Console) -> list[Path]:
-    """These arms of every seed, and the results of all that is there then."""
-    for seed in learning.seeds:
-        store, model = _prepare(learning.work / f"seed-{seed}" / "made", seed, learning.plan, console)
-        for arm in arms:
-            if arm != START:
-                _train(learning, seed, arm, store, model, console)
-        for one in learning.evaluations():
-            if one.seed == seed and one.arm in arms:
-                _evaluate(learning, one, store, console)
-    return results.write(learning, out, console)
+def _make(learning: Learning, seed: int, arms: Sequence[str], console: Console) -> None:
+    """These arms of a seed: trained, and evaluated."""
+    store, model = _prepare(learning.work / f"seed-{seed}" / "made", seed, learning.plan, console)
+    for arm in arms:
+        if arm != START:
+            _train(learning, seed, arm, store, model, console)
+    for one in learning.evaluations():
+        if one.seed == seed and one.arm in arms:
+            _evaluate(learning, one, console)
 
 
 def recipe() -> Path:
@@ -172,13 +199,14 @@ def _prepare(folder: Path, seed: int, plan: Plan, console: Console) -> tuple[Pat
     started = time.monotonic()
     with console.status(f"seed {seed}: problems") as status:
         made = prepare(folder, seed, lambda text: status.update(f"seed {seed}: {text}"), plan)
-    console.print(f"seed {seed}: problems and model: {time.monotonic() - started:.0f} s")
+    if (took_s := time.monotonic() - started) > 1:
+        console.print(f"seed {seed}: problems and model: {took_s:.0f} s")
     return made
 
 
 def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, console: Console) -> None:
     folder, stamp = learning.run(seed, arm), learning.stamp(seed, arm)
-    if read_stamp(folder) == stamp:
+    if learning.trained(seed, arm):
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
     shutil.rmtree(folder, ignore_errors=True)
     command = training(store, model, seed, folder, learning.settings(arm))
@@ -193,24 +221,16 @@ def training(store: Path, model: Path, seed: int, run: Path, overrides: Sequence
     return ["train", str(recipe()), *settings, *overrides]
 
 
-def _evaluate(learning: Learning, one: Evaluation, store: Path, console: Console) -> None:
+def _evaluate(learning: Learning, one: Evaluation, console: Console) -> None:
     """Goes on where it was stopped; complete, it costs nothing but the look."""
-    out, model = learning.folder(one), learning.model(one.seed, one.arm)
-    command = ["eval", "--model", str(model), "--store", str(store), "--out", str(out), "--split", "test"]
-    command += ["--problems", str(PROBLEMS), "--rollouts", str(ROLLOUTS), "--turn-limit", str(TURN_LIMIT)]
-    command += ["--temperature", str(one.temperature), "--top-p", "1.0", "--seed", str(one.seed), "--cpu-host"]
-    command += ["--max-len", str(MAX_LEN), "--max-new-tokens", str(MAX_NEW_TOKENS), "--in-flight", "128"]
-    command += [f"rlef.feedback_tokens={FEEDBACK_TOKENS}", f"rlef.feedback={one.feedback}"]
-    said = [word.removeprefix(f"{learning.work}/") for word in command]  # the same where the folder has been moved to
-    stamp = {"model": learning.stamp(one.seed, one.arm), "command": said}
-    found = read_stamp(out)
-    if found == stamp:
+    out, stamp = learning.folder(one), learning.stamp_of(one)
+    if learning.evaluated(one):
         return
-    if found != {"begun": stamp}:
+    if read_stamp(out) != {"begun": stamp}:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         write_stamp(out, {"begun": stamp})
-    _run(command, out / "eval.log", f"seed {one.seed}: evaluating {one.name}", console)
+    _run(learning.command(one), out / "eval.log", f"seed {one.seed}: evaluating {one.name}", console)
     write_stamp(out, stamp)
 
 

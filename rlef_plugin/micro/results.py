@@ -52,11 +52,15 @@ def write(learning: "Learning", out: Path, console: "Console") -> list[Path]:
     """Everything into the folder `out`; returns what was written."""
     from rlef_plugin.evaluation import report
 
-    found = {one: _load(learning, one) for one in learning.evaluations()}
+    found = {one: _load(learning, one) for one in learning.evaluations() if learning.evaluated(one)}
     trained = {
-        (seed, arm): read_metrics(learning.run(seed, arm)) for seed in learning.seeds for arm in (RLEF, *learning.arms)
+        (seed, arm): read_metrics(learning.run(seed, arm))
+        for arm in (RLEF, *learning.arms)
+        for seed in learning.seeds
+        if learning.trained(seed, arm)
     }
-    solved, arms = over_seeds(found), compared(trained, learning.arm_steps) if learning.arms else {}
+    solved = over_seeds(found)
+    arms = compared(trained, learning.arm_steps) if any(arm != RLEF for _, arm in trained) else {}
     numbers = {
         "what": f"micro-world, {len(learning.seeds)} seed(s): {', '.join(map(str, learning.seeds))}",
         "version": __version__,
@@ -233,8 +237,8 @@ def _draw_arms(trained: "Trained", learning: "Learning", path: Path) -> Path:
     panels = ((SOLVED, "share of training episodes\nsolved, mean of 5 steps"), (LENGTH, "tokens of a first response"))
     figure, row = _figure(len(panels))
     for axes, (metric, said) in zip(row, panels, strict=True):
-        for arm, colour in zip((RLEF, *learning.arms), ARM_COLOURS, strict=False):
-            runs = [trained[seed, arm][: learning.arm_steps] for seed in learning.seeds]
+        for arm, colour in zip(dict.fromkeys(arm for _, arm in trained), ARM_COLOURS, strict=False):
+            runs = [steps[: learning.arm_steps] for (_, its), steps in trained.items() if its == arm]
             lines = [smooth([step.get(metric, math.nan) for step in steps], 5) for steps in runs]
             columns = list(zip(*lines, strict=True))
             at = range(1, len(columns) + 1)
