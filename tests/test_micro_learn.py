@@ -262,6 +262,7 @@ def test_arms_are_compared_by_the_last_of_the_steps_that_both_have() -> None:
     trained = {
         (0, "rlef"): steps_of((0.9, 9.0), *[(0.5, 0.1)] * 4, (0.6, nan), (0.9, 9.0)),
         (1, "rlef"): steps_of((0.9, 9.0), *[(0.7, 0.3)] * 5, (0.9, 9.0)),
+        (2, "rlef"): steps_of(*[(0.0, 0.0)] * 7),  # a seed without arms
         (0, "single-turn"): steps_of((0.9, nan), *[(0.1, nan)] * 5),
         (1, "single-turn"): steps_of((0.9, nan), *[(0.2, nan)] * 5),
     }
@@ -274,7 +275,7 @@ def test_arms_are_compared_by_the_last_of_the_steps_that_both_have() -> None:
     shown = console.export_text().splitlines()
     assert shown[0].strip() == "Training, means of steps 2 to 6"
     row = next(line for line in shown if "single-turn" in line)
-    assert row.split(maxsplit=1)[1].split("  ")[0] == "15 (10 to 20)" and row.rstrip().endswith("-")
+    assert row.split(maxsplit=1)[1].split("  ")[0] == "15 (10..20)" and row.rstrip().endswith("-")
 
 
 def test_no_seed_is_refused() -> None:

@@ -31,10 +31,14 @@ def learn(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, over recipes/micro.yaml.")] = None,
 ) -> None:
     """Show on a CPU that a model learns to use execution feedback: train, evaluate with real and random feedback."""
+    import signal
+    import sys
+
     from rich.console import Console
 
     from rlef_plugin.micro import learn as micro
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the command that is running ends too
     chosen = tuple(micro.ARMS) if arms == "all" else tuple(filter(None, arms.split(",")))
     work = (work or Path(".rlef/micro-short" if short else ".rlef/micro")).absolute()
     learning = micro.Learning(

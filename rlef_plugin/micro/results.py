@@ -37,11 +37,10 @@ CURVES += ["episode/invalid_code", "turn_kl", *(f"response_tokens/turn{turn}" fo
 SOLVED, LAST, LAST_OF_ARM = "episode/solve_rate", 3, 5
 COMPARED = {  # by key of results.json: the metric, and how a table names it
     "solved": (SOLVED, "solved %"),
-    "solved_by_turn_1": ("episode/solve_rate_turn1", "by turn 1"),
     "solved_by_turn_2": ("episode/solve_rate_turn2", "by turn 2"),
-    "explained_variance": ("learner/explained_variance", "explained variance"),
-    "tokens_of_first_response": ("response_tokens/turn1", "tokens of a first response"),
-    "kl_of_first_response": ("learner_turn1/kl_sum", "its summed KL"),
+    "explained_variance": ("learner/explained_variance", "variance explained"),
+    "tokens_of_first_response": ("response_tokens/turn1", "first response, tokens"),
+    "kl_of_first_response": ("learner_turn1/kl_sum", "its KL, summed"),
 }
 LENGTH = COMPARED["tokens_of_first_response"][0]
 ARM_COLOURS = ("#009e73", "#56b4e9", "#0072b2", "#d55e00", "#999999", "#e69f00")
@@ -152,9 +151,15 @@ def learned(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def compared(trained: "Trained", arm_steps: int) -> dict[str, dict[str, Any]]:
-    """By arm: mean, smallest and largest over the seeds, of means over the last of the steps that every arm has."""
+    """By arm: mean, smallest and largest over the seeds, of means over the last of the steps that every arm has.
+
+    Of seeds whose arms have not been trained yet, the recipe's own run is left out too.
+    """
     table: dict[str, dict[str, list[float]]] = {}
-    for (_, arm), steps in trained.items():
+    seeds = {seed for seed, arm in trained if arm != RLEF}
+    for (seed, arm), steps in trained.items():
+        if seed not in seeds:
+            continue
         last, row = steps[:arm_steps][-LAST_OF_ARM:], table.setdefault(arm, {})
         for name, (metric, _) in COMPARED.items():
             known = [step[metric] for step in last if not math.isnan(step.get(metric, math.nan))]
@@ -177,11 +182,10 @@ def _table(title: str, rows: dict[str, dict[str, Any]], columns: dict[str, str])
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("", min_width=max(map(len, rows)))
-    for said in columns.values():
-        table.add_column(said)
-    table.caption, table.caption_justify = "mean over seeds (smallest to largest)", "left"
+    table = Table("", *columns.values(), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.columns[0].min_width = max(map(len, rows))
+    table.title_justify = table.caption_justify = "left"
+    table.caption = "mean over seeds (smallest..largest)"
     for name, row in rows.items():
         table.add_row(name, *(_shown(row.get(key), *_scale(key)) for key in columns))
     return table
@@ -196,7 +200,7 @@ def _shown(spread: dict[str, float] | None, factor: float, digits: int) -> str:
     if spread is None:
         return "-"
     mean, low, high = (f"{factor * spread[name]:.{digits}f}" for name in ("mean", "min", "max"))
-    return f"{mean} ({low} to {high})" if spread["seeds"] > 1 else mean
+    return f"{mean} ({low}..{high})" if spread["seeds"] > 1 else mean
 
 
 def _training(steps: "Steps") -> dict[str, Any]:
