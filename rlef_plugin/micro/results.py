@@ -9,7 +9,7 @@ of independent sampling stand beside the others.
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -35,12 +35,12 @@ START, RLEF = "start", "rlef"  # the model before training, and after the recipe
 CURVES = [f"episode/solve_rate_turn{turn}" for turn in range(1, TURN_LIMIT + 1)]
 CURVES += ["episode/invalid_code", "turn_kl", *(f"response_tokens/turn{turn}" for turn in range(1, TURN_LIMIT + 1))]
 SOLVED, LAST, LAST_OF_ARM = "episode/solve_rate", 3, 5
-COMPARED = {  # by key of results.json: the metric, and how a table names it
-    "solved": (SOLVED, "solved %"),
-    "solved_by_turn_2": ("episode/solve_rate_turn2", "by turn 2"),
-    "explained_variance": ("learner/explained_variance", "variance explained"),
-    "tokens_of_first_response": ("response_tokens/turn1", "first response, tokens"),
-    "kl_of_first_response": ("learner_turn1/kl_sum", "its KL, summed"),
+COMPARED = {  # by key of results.json: the metric; how a table names it, its factor there and its digits
+    "solved": (SOLVED, "solved %", 100, 0),
+    "solved_by_turn_2": ("episode/solve_rate_turn2", "by turn 2", 100, 0),
+    "explained_variance": ("learner/explained_variance", "variance explained %", 100, 0),
+    "tokens_of_first_response": ("response_tokens/turn1", "first response, tokens", 1, 1),
+    "kl_of_first_response": ("learner_turn1/kl_sum", "its KL, summed", 1, 2),
 }
 LENGTH = COMPARED["tokens_of_first_response"][0]
 ARM_COLOURS = ("#009e73", "#56b4e9", "#0072b2", "#d55e00", "#999999", "#e69f00")
@@ -161,7 +161,7 @@ def compared(trained: "Trained", arm_steps: int) -> dict[str, dict[str, Any]]:
         if seed not in seeds:
             continue
         last, row = steps[:arm_steps][-LAST_OF_ARM:], table.setdefault(arm, {})
-        for name, (metric, _) in COMPARED.items():
+        for name, (metric, *_) in COMPARED.items():
             known = [step[metric] for step in last if not math.isnan(step.get(metric, math.nan))]
             if known:
                 row.setdefault(name, []).append(fmean(known))
@@ -170,30 +170,27 @@ def compared(trained: "Trained", arm_steps: int) -> dict[str, dict[str, Any]]:
 
 def table_of_evaluations(solved: dict[str, dict[str, Any]]) -> "Table":
     columns = {f"solved_by_turn_{turn}": f"by turn {turn}" for turn in range(1, TURN_LIMIT + 1)}
-    return _table("Held-out problems solved, %", solved, {**columns, "recovered": "recovered"})
+    shown = {key: (said, 100, 0) for key, said in (*columns.items(), ("recovered", "recovered"))}
+    return _table("Held-out problems solved, %", solved, shown)
 
 
 def table_of_arms(arms: dict[str, dict[str, Any]], arm_steps: int) -> "Table":
     title = f"Training, means of steps {max(1, arm_steps - LAST_OF_ARM + 1)} to {arm_steps}"
-    return _table(title, arms, {key: said for key, (_, said) in COMPARED.items()})
+    return _table(title, arms, {key: shown for key, (_, *shown) in COMPARED.items()})
 
 
-def _table(title: str, rows: dict[str, dict[str, Any]], columns: dict[str, str]) -> "Table":
+def _table(title: str, rows: dict[str, dict[str, Any]], columns: Mapping[str, Sequence[Any]]) -> "Table":
+    """`columns`: heading, factor and digits by key of a row."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("", *columns.values(), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table("", *(said for said, *_ in columns.values()), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.columns[0].min_width = max(map(len, rows))
     table.title_justify = table.caption_justify = "left"
     table.caption = "mean over seeds (smallest..largest)"
     for name, row in rows.items():
-        table.add_row(name, *(_shown(row.get(key), *_scale(key)) for key in columns))
+        table.add_row(name, *(_shown(row.get(key), factor, digits) for key, (_, factor, digits) in columns.items()))
     return table
-
-
-def _scale(key: str) -> tuple[float, int]:
-    """Factor and digits with which a number is shown."""
-    return (100.0, 0) if key.startswith(("solved", "recovered")) else (1.0, 2)
 
 
 def _shown(spread: dict[str, float] | None, factor: float, digits: int) -> str:
