@@ -6,6 +6,7 @@ checks of the machine and shows them all at once.
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 from rlef_plugin.config import RlefConfig
@@ -140,6 +141,8 @@ def _check_positions(model: str, max_len: int) -> None:
 
 
 def _loaded(cls: Any, model: str, what: str) -> Any:
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().exists():  # no hub id either
+        raise UsageError(f"actor.model_name_or_path={model!r} does not exist: name a model folder or hub id")
     try:
         return cls.from_pretrained(model, trust_remote_code=True)
     except (OSError, ValueError) as error:

@@ -145,7 +145,11 @@ def test_targets_are_looked_at_before_hours_of_judging(
     build_store(rows()[:1], tmp_path / "s")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").touch()
-    for taken, sentence in (("mine", "is not a problem store"), ("s", "already holds a problem store")):
+    build_store(rows()[:1], tmp_path / "t")
+    (tmp_path / "file").touch()
+    refused = {"mine": "is not a problem store", "t": "already holds a problem store"}
+    refused |= {"s": "is the store that is judged", "file/new": "cannot be made, as .*/file may not be written to"}
+    for taken, sentence in refused.items():
         with pytest.raises(UsageError, match=sentence):
             rlef("verify", tmp_path / "s", flag, tmp_path / taken)
     with pytest.raises(UsageError, match="both name .*new: give each a folder of its own"):

@@ -92,6 +92,14 @@ def test_a_model_without_programs(store: Path, tmp_path: Path) -> None:
     assert [turn.reward for turn in found.rollouts[0].turns] == [-0.2, -0.2, -1.0]
 
 
+def test_what_was_refused_before_anything_was_played_does_not_hold_the_folder(store: Path, tmp_path: Path) -> None:
+    with serving(lambda number: 400) as (url, _), pytest.raises(UsageError, match="refuses a request"):
+        run.evaluate(settings(store, tmp_path, url, "echo", "rlef.turn_limit=2"), tmp_path, QUIET)
+    with serving() as (url, _):
+        run.evaluate(settings(store, tmp_path, url, "echo", "rlef.turn_limit=3", rollouts=1), tmp_path, QUIET)
+    assert report.load(tmp_path).turn_limit == 3
+
+
 def test_a_stopped_evaluation_goes_on_and_asks_for_nothing_twice(store: Path, tmp_path: Path) -> None:
     """The server dies in the middle: what had ended is kept, the rest is played by the next call, nothing twice."""
     with serving(lambda number: 400 if number > 29 else 0) as (url, asked):

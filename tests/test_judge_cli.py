@@ -139,6 +139,18 @@ def test_many_tests_are_told_in_runs(rlef: Any, tmp_path: Path) -> None:
     )
 
 
+def test_a_problem_is_judged_by_the_environment_it_was_made_for(rlef: Any, tmp_path: Path) -> None:
+    call = {"entry_point": "double", "method_of": None, "atol": 0.0, "compare": "value"}
+    row = {**ECHO, "name": "double", "metadata": {"call": call}, "incorrect_solutions": [], "solutions": []}
+    row |= {"public_tests": [{"input": "[2]", "output": "4"}], "private_tests": [{"input": "[5]", "output": "10"}]}
+    build_store([row], tmp_path / "calls")
+    (tmp_path / "right.py").write_text("def double(x):\n    return 2 * x\n")
+    given = ("double", "right.py", "--store", str(tmp_path / "calls"))
+    assert rlef(*given).status == 0
+    refused = rlef(*given, "--env", "rlef_plugin.CodeContestsEnv")
+    assert refused.status == 2 and "are calls of a function, and CodeContestsEnv runs programs that" in refused.err
+
+
 def test_json_is_not_decorated(capsys: pytest.CaptureFixture[str]) -> None:
     command.print_json({"stdout": ":b: [bold]x[/bold]", "é": 1.0})
     assert capsys.readouterr().out == '{"stdout": ":b: [bold]x[/bold]", "\\u00e9": 1.0}\n'
@@ -316,3 +328,17 @@ def test_long_texts_lose_their_middle() -> None:
     assert cut("a" * 500 + "b" * 501, 60) == "a" * 15 + " ... 971 characters ... " + "b" * 15
     assert cut_lines("1\n2\n3", 3, 9) == ["1", "2", "3"]
     assert cut_lines("\n".join(map(str, range(100))), 5, 20) == ["0", "1", "... 96 lines ...", "98", "99"]
+
+
+def test_a_file_that_cannot_be_used_is_one_sentence(rlef: Any, store: str, tmp_path: Path) -> None:
+    Path("file").touch()
+    for words in (("echo", "p.py", "--store", "file/store"), ("echo", "file/p.py", "--store", store)):
+        said = rlef(*words)
+        assert said.status == 2 and said.err.startswith("rlef: ") and "Traceback" not in said.err
+
+
+def test_a_name_that_no_terminal_writes_is_no_traceback() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    words = [sys.executable, "-m", "rlef_plugin", "judge", "--help"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr

@@ -184,6 +184,7 @@ def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypa
         return list(ran)
 
     monkeypatch.setattr(learn, "_run", run)
+    monkeypatch.setattr("rlef_plugin.launcher.describe", lambda flags: "")
     start = tmp_path / "seed-0" / "made"
     start.mkdir(parents=True)
     prepare.write_stamp(start, {"code": "1", "seed": 0})
@@ -192,6 +193,15 @@ def test_what_was_made_from_something_else_is_made_anew(tmp_path: Path, monkeypa
     assert everything("train.num_episodes=1") == ["train", *["eval"] * 4]  # the start is the same
     prepare.write_stamp(start, {"code": "2", "seed": 0})
     assert everything("train.num_episodes=1") == ["train", *["eval"] * 6]
+
+
+def test_a_typo_in_an_override_costs_no_training(tmp_path: Path, store: Path) -> None:
+    learning = learn.Learning(tmp_path, (0,), (), ("rlef.turn_limt=3",))
+    there = learning.run(0, "rlef") / "model"
+    there.mkdir(parents=True)
+    with pytest.raises(UsageError, match="rlef.turn_limt.*did you mean 'rlef.turn_limit'"):
+        learn._train(learning, 0, "rlef", store, tmp_path, Console(quiet=True))
+    assert there.is_dir()
 
 
 def test_what_the_short_version_changes_is_in_the_stamp(tmp_path: Path) -> None:

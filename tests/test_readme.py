@@ -102,6 +102,18 @@ def test_the_demo_of_ones_own_problems_has_programs_to_warm_up_on(folder: Path, 
     assert demo.small_updates(store) == ["train.batch_size=3", "train.micro_batch_size=3"]
 
 
+def test_the_demo_replaces_only_what_it_made(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "precious").touch()
+    with pytest.raises(UsageError, match="/model was not made by `rlef demo`, which would replace it"):
+        demo.prepare(tmp_path, folder / "problems.jsonl", Console(quiet=True), steps=2)
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "made-from.json").write_text("{}")  # as if it had been stopped while it made them
+    with pytest.raises(UsageError, match="empty.jsonl"):
+        demo.prepare(tmp_path, tmp_path / "empty.jsonl", Console(quiet=True), steps=2)
+    assert (tmp_path / "model" / "precious").exists()  # problems are read first
+
+
 def test_a_demo_of_problems_without_programs_says_what_is_missing(tmp_path: Path) -> None:
     test = {"input": ["1\n"], "output": ["2\n"]}
     row = {"name": "double", "description": "Print twice the number.", "public_tests": test, "private_tests": test}

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rlef_plugin.commands.evaluation import analyze
+from rlef_plugin.commands.evaluation import _named, analyze
+from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import page, report
 from rlef_plugin.evaluation.rollouts import Message, Rollout, RolloutFolder, Turn
 from rlef_plugin.evaluation.settings import EvalSettings, config_of, sampling
@@ -255,3 +256,33 @@ def test_a_screenshot_is_not_empty(browser: str, written: Path, tmp_path: Path) 
     picture = tmp_path / "page.png"
     opened(browser, written.as_uri(), f"--screenshot={picture}", "--window-size=1000,1400")
     assert picture.stat().st_size > 40_000  # an empty page of this size takes 8 kB
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.csv", "report.png", "report", "folder.html", ""])
+def test_a_page_is_no_other_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(UsageError, match="is no name for a page: name a file that ends in .html"):
+        report.check_target(tmp_path / name)
+
+
+def test_a_page_s_numbers_do_not_go_over_an_evaluation_s_settings(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="eval.html would put its numbers over an evaluation's eval.json"):
+        report.check_target(tmp_path / "eval.html")
+
+
+def test_rows_of_behaviour_stay_together_whichever_run_lacks_some() -> None:
+    few = {"solved by turn 3": 1, "wrong output at turn 1": 2, "false hope": 3}
+    many = {"solved by turn 1": 0, "solved by turn 3": 1, "wrong output at turn 1": 2}
+    many |= {"wrong output at turn 1, solved by turn 2": 3, "wrong output at turn 1, solved by turn 3": 4}
+    names = page._ordered([few, {**many, "1@3": 9}])
+    assert names == [*many, "false hope"] and page._ordered([many, few]) == names
+    timeouts = {"timeout at turn 1": 1, "timeout at turn 1, solved by turn 2": 2}
+    shown = page._ordered([many, timeouts, {"wrong output at turn 1, solved by turn 9": 1}])
+    assert shown[4:6] == ["wrong output at turn 1, solved by turn 3", "wrong output at turn 1, solved by turn 9"]
+    assert shown[-2:] == list(timeouts)
+
+
+def test_folders_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [str(tmp_path / f"seed-{seed}" / "evals" / "base") for seed in (0, 1)]
+    assert [name for _, name in _named(folders)] == ["seed-0/evals/base", "seed-1/evals/base"]
+    assert [name for _, name in _named([folders[0], f"{folders[1]}=mine"])] == ["base", "mine"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.verdicts import MAX_WORKERS
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -67,16 +68,19 @@ def build(
 @app.command()
 def verify(
     store: Store,
-    jobs: Annotated[int, typer.Option(min=0, help="Programs at the same time; 0 = one a core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=MAX_WORKERS, help="Programs at the same time; 0 = one a core.")] = 0,
     programs: Annotated[int, typer.Option(min=0, help="Of a problem, so many right and wrong ones; 0 = all.")] = 20,
-    split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only problems of this split.")] = None,
     json_: Annotated[
         Path | None, typer.Option("--json", help="A file for all results, by problem; the same again goes on.")
     ] = None,
     drop_unsound: Annotated[Path | None, typer.Option(help="Write a store without what is unsound, ordered.")] = None,
     order: Annotated[Path | None, typer.Option(help="Write the whole store, its private tests ordered.")] = None,
     min_accepted: Annotated[
-        float, typer.Option(min=0, max=1, help="Share, of a sound problem's right programs.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Of a problem's right programs, the least share accepted that lets it count as sound."
+        ),
     ] = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace a store at --drop-unsound or --order.")] = False,
 ) -> None:
@@ -98,6 +102,8 @@ def verify(
     if len({out.absolute() for out, _ in targets}) < len(targets):
         raise UsageError(f"--drop-unsound and --order both name {order}: give each a folder of its own.")
     for out, _ in targets:  # now, not after hours of judging
+        if out.absolute() == store.absolute():
+            raise UsageError(f"{out} is the store that is judged: write the other one into a folder of its own")
         check_target(out, overwrite)
     with _progress() as progress:
         judged = asyncio.run(_judge_all(opened, opened.ids(split), jobs, programs, json_, progress))

@@ -1,5 +1,6 @@
 """`rlef eval`, `rlef score`, `rlef analyze` and `rlef report`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,27 +13,29 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Where rollouts and settings are kept; the same again goes on.")],
     url: Annotated[str, typer.Option(help="An OpenAI-compatible server instead of vLLM here.")] = "",
     tokenizer: Annotated[str, typer.Option(help="With --url: counts tokens; else they are estimated.")] = "",
-    split: Annotated[str, typer.Option()] = "valid",
+    split: Annotated[str, typer.Option(help="Which of the store's splits is played.")] = "valid",
     env: Annotated[str, typer.Option(help="Import path of the environment.")] = "rlef_plugin.CodeContestsEnv",
     preset: Annotated[
         str, typer.Option(help="1@3 or 10@100: temperature, top-p and rollouts as in the paper, where not given.")
     ] = "",
     turn_limit: Annotated[int, typer.Option(help="Responses an episode, at most.")] = 3,
-    rollouts: Annotated[int | None, typer.Option(help="Of each problem; else 20.")] = None,
+    rollouts: Annotated[int | None, typer.Option(help="Of each problem; 20 without a preset.")] = None,
     problems: Annotated[int, typer.Option(min=0, help="Only the first so many; 0 = all.")] = 0,
-    temperature: Annotated[float | None, typer.Option(help="Else 0.2.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the sampling; 0.2 without a preset.")] = None,
     temperature_to: Annotated[
-        float | None, typer.Option(help="Draw each response's temperature between the two.")
+        float | None, typer.Option(help="Draw each response's temperature between --temperature and this.")
     ] = None,
-    top_p: Annotated[float | None, typer.Option(help="Else 0.95.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    top_p: Annotated[float | None, typer.Option(help="Of the sampling; 0.95 without a preset.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling and what is drawn.")] = 0,
     max_len: Annotated[int, typer.Option(help="Tokens of a whole episode.")] = 8192,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens of one response.")] = 2048,
     engines: Annotated[int, typer.Option(help="vLLM engines, each with GPUs of its own.")] = 1,
-    tensor_parallel: Annotated[int, typer.Option(help="GPUs an engine, for a model that needs several.")] = 1,
-    in_flight: Annotated[int, typer.Option(help="Episodes at once, an engine.")] = 64,
+    tensor_parallel: Annotated[int, typer.Option(help="GPUs of each engine, for a model that needs several.")] = 1,
+    in_flight: Annotated[int, typer.Option(help="Episodes that each engine plays at a time.")] = 64,
     cpu_host: Annotated[bool, typer.Option(help="Run vLLM on the CPU, for trying out.")] = False,
-    settings: Annotated[list[str] | None, typer.Argument(help="rlef.key=value, as in a recipe.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="rlef.key=value; docs/settings.md has all keys.")
+    ] = None,
 ) -> None:
     """Evaluate a model over several turns: n@k with intervals, every rollout kept."""
     from rich.console import Console
@@ -97,6 +100,7 @@ def report(
     """Write one self-contained HTML page about evaluations, with plots, and the numbers as JSON and CSV."""
     from rlef_plugin.evaluation import report as pages
 
+    pages.check_target(out)
     for path in pages.write(_loaded(runs), out):
         typer.echo(str(path))
 
@@ -108,17 +112,21 @@ def _loaded(runs: list[str]) -> list:
 
 
 def _named(runs: list[str]) -> list[tuple[Path, str]]:
-    """FOLDER or FOLDER=NAME, each as both."""
-    parts = (run.partition("=") for run in runs)
-    return [(Path(folder), name or Path(folder).name) for folder, _, name in parts]
+    """FOLDER or FOLDER=NAME, each as both; folders of the same name are told apart by their parents'."""
+    parts = [(Path(folder), name) for folder, _, name in (run.partition("=") for run in runs)]
+    unnamed = [folder.absolute() for folder, name in parts if not name]
+    alike = len({folder.name for folder in unnamed}) < len(unnamed)
+    above = Path(os.path.commonpath(unnamed)) if alike else Path()
+    return [(at, name or (str(at.absolute().relative_to(above)) if alike else at.name)) for at, name in parts]
 
 
 def mine(
     runs: Runs,
     out: Annotated[Path, typer.Option("-o", "--out", help="JSONL for the host's train_sft.")],
-    per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
+    per_problem: Annotated[int, typer.Option(min=0, help="At most so many of each problem; 0 = all.")] = 0,
     any_split: Annotated[
-        bool, typer.Option("--any-split", help="Also from problems kept for evaluation, or private feedback.")
+        bool,
+        typer.Option("--any-split", help="Also from problems kept for evaluation, or with rlef.feedback=private."),
     ] = False,
 ) -> None:
     """Collect solved rollouts of evaluations of the training split as supervised examples, one of each program."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rlef_plugin.judge.verdicts import MAX_WORKERS
+
 REJECTED, BROKEN_JUDGE, INTERRUPTED = 1, 3, 130  # exit statuses beside 0 and a user's error, 2
 
 
@@ -14,9 +16,11 @@ def judge(
     ] = None,
     store: Annotated[Path | None, typer.Option(help="A problem store; alone: judge all its programs.")] = None,
     problem_file: Annotated[Path | None, typer.Option(help="One problem: .json, .jsonl or .yaml.")] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Programs at once; 0 = one a core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=MAX_WORKERS, help="Programs at once; 0 = one a core.")] = 0,
     split: Annotated[str | None, typer.Option(help="Only programs of this split.")] = None,
-    env: Annotated[str, typer.Option(help="Import path of the environment.")] = "rlef_plugin.CodeContestsEnv",
+    env: Annotated[
+        str | None, typer.Option(help="Import path of the environment.", show_default="the problem's own")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
     unsafe_no_jail: Annotated[
         bool, typer.Option("--unsafe-no-jail", help="Run programs with your rights, without a jail.")

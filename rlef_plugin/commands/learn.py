@@ -8,9 +8,9 @@ import typer
 
 def learn(
     seeds: Annotated[
-        int, typer.Option(min=1, help="How many; one of everything each, counted from --first-seed.")
+        int, typer.Option(min=1, help="How many runs, each with problems, initial weights and warm-up of its own.")
     ] = 3,
-    first_seed: Annotated[int, typer.Option()] = 0,
+    first_seed: Annotated[int, typer.Option(help="Seeds are counted from here.")] = 0,
     arms: Annotated[
         str,
         typer.Option(

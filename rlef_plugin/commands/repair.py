@@ -16,7 +16,7 @@ def cases(
     sft: Annotated[
         bool, typer.Option("--sft", help="Also sft.jsonl, to train on: cases that have a verified right program.")
     ] = False,
-    per_problem: Annotated[int, typer.Option(help="At most so many of each problem; 0 = all.")] = 0,
+    per_problem: Annotated[int, typer.Option(min=0, help="At most so many of each problem; 0 = all.")] = 0,
     any_split: Annotated[
         bool,
         typer.Option(

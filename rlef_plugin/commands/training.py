@@ -30,7 +30,9 @@ def train(
 
 def demo(
     problems: Annotated[Path | None, typer.Option(help="Your own problems instead of the plugin's small set.")] = None,
-    work: Annotated[Path, typer.Option(help="Where store, model and run are kept.")] = Path(".rlef/demo"),
+    work: Annotated[Path, typer.Option(help="Where store, model and run are kept, and replaced.")] = Path(
+        ".rlef/demo"
+    ),
     overrides: Overrides = None,
 ) -> None:
     """Train a tiny model on the CPU, with everything real, in minutes."""

@@ -151,11 +151,7 @@ class Environment(ABC):
         Refuse a problem whose tests would be run as what they are not.
         """
         problem = self.problems[problem_id]
-        if not self.takes_calls and problem.metadata.get("call"):
-            raise UsageError(
-                f"the tests of problem {problem_id!r} are calls of a function, and {type(self).__name__} runs "
-                f"programs that read and write: use --env {environment_of(problem)}, or a FunctionEnv of your own"
-            )
+        self.check_tests(problem)
         if not problem.public_tests:
             raise UsageError(
                 f"Problem {problem_id!r} has no public tests to give feedback on: leave it out of the store."
@@ -165,6 +161,15 @@ class Environment(ABC):
             return self.first_message(problem)
         examples = preamble(self.config.few_shot, problem, load_prompts(self.config.prompts))
         return examples + self.first_message(problem)
+
+    @classmethod
+    def check_tests(cls, problem: Problem) -> None:
+        """Raise UsageError if this class would run the problem's tests as what they are not."""
+        if not cls.takes_calls and problem.metadata.get("call"):
+            raise UsageError(
+                f"the tests of problem {problem.id!r} are calls of a function, and {cls.__name__} runs "
+                f"programs that read and write: use --env {environment_of(problem)}, or a FunctionEnv of your own"
+            )
 
     async def step(self, response: str, *, last: bool = False) -> Step:
         """Judge a response. `last`: there is no room for another turn, so judge it as the final one.

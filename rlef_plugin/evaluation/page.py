@@ -25,7 +25,10 @@ CAPTIONS = {
     "chrf": "How similar a program is to the one before it in the same dialog.",
 }
 EXAMPLES = 4  # dialogs of each kind and run
-INTERVALS = "Intervals are 95% bootstrap intervals over problems: they speak of other problems of the same kind."
+INTERVALS = (
+    "Intervals are 95% bootstrap intervals over problems, and exact binomial ones where all problems agree: they speak "
+    "of other problems of the same kind."
+)
 
 
 def render(runs: Sequence["Run"], drawings: Mapping[str, str]) -> str:
@@ -143,10 +146,13 @@ def _published(runs: Sequence["Run"]) -> Iterator[str]:
     yield _table(("paper", "n@k", "valid, base", "valid, RLEF", "test, base", "test, RLEF"), rows)
 
 
+PART = ", solved by"  # of a row's name: it is a part of the row before
+
+
 def behaviour_rows(runs: Sequence["Run"]) -> list[tuple[str, ...]]:
     """A line a number, a column a run: for the page and for the terminal."""
     columns = [dict(rates(run)) for run in runs]
-    names = list(dict.fromkeys(name for column in columns for name in column if "@" not in name))
+    names = _ordered(columns)
     rows = [(_short(name), *(_with_interval(column.get(name)) for column in columns)) for name in names]
     plain = (
         ("chrF to the program before, mean", "chrf_mean", "{:.1f}"),
@@ -161,9 +167,17 @@ def behaviour_rows(runs: Sequence["Run"]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _ordered(columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of all rows, in the order of the column that has the most; what belongs to a row follows it."""
+    longest_first = sorted(columns, key=len, reverse=True)
+    names = dict.fromkeys(name for column in longest_first for name in column if "@" not in name)
+    owners = list(dict.fromkeys(name.partition(PART)[0] for name in names))
+    return sorted(names, key=lambda name: owners.index(name.partition(PART)[0]))
+
+
 def _short(name: str) -> str:
     """A line that follows the one it belongs to need not repeat it."""
-    return f"… {name.partition(', ')[2]}" if ", solved by" in name else name
+    return f"… {name.partition(', ')[2]}" if PART in name else name
 
 
 def _settings(runs: Sequence["Run"]) -> str:

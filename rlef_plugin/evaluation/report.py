@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from rlef_plugin.errors import UsageError
 from rlef_plugin.evaluation import figures, page, score
 from rlef_plugin.evaluation import rollouts as kept
 from rlef_plugin.evaluation import settings as settings_file
@@ -52,11 +54,25 @@ def load(folder: Path, name: str = "") -> Run:
     return Run(name or folder.name, settings, found, score.table(found, settings), behaviour, curves)
 
 
+def check_target(out: Path) -> None:
+    """That a page and what goes beside it can be written there, and over nothing else.
+
+    Raises:
+        UsageError: it is no place for a page.
+    """
+    if out.suffix not in (".html", ".htm") or out.is_dir():
+        raise UsageError(f"{str(out)!r} is no name for a page: name a file that ends in .html, such as report.html")
+    if out.with_suffix(".json").name == settings_file.FILE:
+        raise UsageError(f"{out} would put its numbers over an evaluation's {settings_file.FILE}: choose another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
 def write(runs: Sequence[Run], out: Path) -> list[Path]:
     """Everything beside `out`, which is the page; returns what was written."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_target(out)
     drawn = draw(runs)
-    out.write_text(page.render(runs, {name: figures.svg(figure) for name, figure in drawn.items()}))
+    text = page.render(runs, {name: figures.svg(figure) for name, figure in drawn.items()})
+    out.write_text(text, encoding="utf-8")
     pictures = [_picture(out.with_name(f"{out.stem}-{name}.png"), figure) for name, figure in drawn.items()]
     numbers = [as_dict(run) for run in runs]
     out.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n")
@@ -66,13 +82,13 @@ def write(runs: Sequence[Run], out: Path) -> list[Path]:
 
 def show(runs: Sequence[Run], console: Console) -> None:
     """The behaviour of runs side by side, in a terminal."""
-    table = Table("share of rollouts, % (95% interval)", *(run.name for run in runs))
+    table = Table("share of rollouts, % (95% interval)", *(escape(run.name) for run in runs))
     for row in page.behaviour_rows(runs):
         table.add_row(*row)
     console.print(table)
     for run in runs:
         if lacking := score.incomplete(run.rollouts, run.settings):
-            console.print(f"{run.name}: {lacking}")
+            console.print(f"{escape(run.name)}: {lacking}")
 
 
 def draw(runs: Sequence[Run]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -46,7 +47,8 @@ def evaluate(settings: EvalSettings, out: Path, console: Console) -> list[score.
     facts = {"problems_digest": store.digest(settings.split)}
     folder = RolloutFolder(out / ROLLOUTS)
     try:
-        settings.check(out, facts)
+        if folder.kept:  # else nothing was played there: what was asked for was wrong, or stopped at once
+            settings.check(out, facts)
         keys = missing(problems, settings.rollouts, folder)
         if keys and settings.url:
             _check_server(settings)
@@ -64,7 +66,7 @@ def show(out: Path, console: Console) -> list[score.Score]:
     """The table of an evaluation that was played before; needs no model."""
     rollouts, settings = kept.read(out / ROLLOUTS, texts=False), settings_file.read(out)
     rows = score.table(rollouts, settings)
-    table = Table("n@k", "turns", "solve rate %", "95% interval", "problems", title=str(out))
+    table = Table("n@k", "turns", "solve rate %", "95% interval", "problems", title=escape(str(out)))
     for row in rows:
         interval = f"{100 * row.rate.low:.1f} to {100 * row.rate.high:.1f}"
         table.add_row(row.name, str(row.turn_limit), f"{100 * row.rate.mean:.1f}", interval, str(row.rate.problems))
@@ -123,6 +125,7 @@ def _check(settings: EvalSettings) -> None:
     from rlef_plugin import preflight
 
     preflight.check_sandbox(settings.config)
+    preflight.check_environment(settings.config)
     if settings.url:
         return
     preflight.check_versions()

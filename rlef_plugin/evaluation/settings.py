@@ -10,6 +10,7 @@ is kept, to know when an evaluation is complete.
 import argparse
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,13 +60,13 @@ class EvalSettings:
             raise UsageError(f"problems is {self.problems}, but must be at least 0, which is all")
         if self.tensor_parallel > 1 and self.config.cpu_host:
             raise UsageError(f"tensor_parallel={self.tensor_parallel} on the CPU host: an engine there is one process")
-        if self.temperature_to is not None and self.temperature_to < self.temperature:
+        if self.temperature_to is not None and not self.temperature <= self.temperature_to < math.inf:
             raise UsageError(
-                f"temperature_to={self.temperature_to} is below temperature={self.temperature}: swap them"
+                f"temperature_to={self.temperature_to} must be finite and no less than temperature={self.temperature}"
             )
-        if not 0 <= self.temperature or not 0 < self.top_p <= 1:
+        if not math.isfinite(self.temperature) or self.temperature < 0 or not 0 < self.top_p <= 1:
             raise UsageError(
-                f"temperature={self.temperature} and top_p={self.top_p}: the first must not be negative, "
+                f"temperature={self.temperature} and top_p={self.top_p}: the first must be finite and not negative, "
                 "the second must be in (0, 1]"
             )
 

@@ -62,6 +62,9 @@ class Limits:
         return 10 * self.cpu_s + 5
 
 
+MAX_WORKERS = 1024  # of a judge; each keeps a jail of some 10 MB ready
+
+
 @dataclass(frozen=True, slots=True)
 class TestResult:
     """One test. `stdout` is at most the first `JudgeConfig.kept_stdout_bytes` of `stdout_bytes`; `error` the end of
@@ -111,8 +114,8 @@ class JudgeConfig:
     patience_s: float = 600.0  # long work asks again for so long when the judge itself fails (patient.py); 0 = not
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) or more.")
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) to {MAX_WORKERS}.")
         if self.backend not in ("local", "ray"):
             raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
         if self.isolation not in ("test", "program"):

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlef_plugin.env import Environment, load_environment
+from rlef_plugin.env.base import environment_of
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge import JudgeConfig, SandboxError
 from rlef_plugin.judging import confusion, one, stored, task
+from rlef_plugin.judging.one import EnvironmentOf
 from rlef_plugin.judging.stored import Outcome
 from rlef_plugin.problems import Problem, ProblemStore
 
@@ -25,7 +27,7 @@ class Chosen:
     store: Path | None
     problem_file: Path | None
     split: str | None
-    env: str
+    env: str | None
     json: bool
 
 
@@ -35,7 +37,7 @@ def run(chosen: Chosen, config: JudgeConfig) -> bool:
     Raises:
         UsageError: what to change. SandboxError: the judge is broken. KeyboardInterrupt: after the judge has ended.
     """
-    environment = load_environment(chosen.env)
+    environment = environments(chosen.env)
     if chosen.store and not chosen.words and not chosen.problem_file:
         return _store(ProblemStore.open(chosen.store), chosen, config, environment)
     problem, program = _task(chosen)
@@ -45,6 +47,22 @@ def run(chosen: Chosen, config: JudgeConfig) -> bool:
     else:
         one.show(judged, _console())
     return judged.result.accepted
+
+
+def environments(named: str | None) -> EnvironmentOf:
+    """The class named, or without one the class that each problem was made for.
+
+    Raises:
+        UsageError: there is no such class. What it returns raises it for a problem whose tests are not for that class.
+    """
+    fixed = load_environment(named) if named else None
+
+    def of(problem: Problem) -> type[Environment]:
+        found = fixed or load_environment(environment_of(problem))
+        found.check_tests(problem)
+        return found
+
+    return of
 
 
 def _task(chosen: Chosen) -> tuple[Problem, str]:
@@ -59,7 +77,7 @@ def _task(chosen: Chosen) -> tuple[Problem, str]:
     )
 
 
-def _store(store: ProblemStore, chosen: Chosen, config: JudgeConfig, environment: type[Environment]) -> bool:
+def _store(store: ProblemStore, chosen: Chosen, config: JudgeConfig, environment: EnvironmentOf) -> bool:
     total = stored.count(store, chosen.split)
     if not total:
         raise UsageError(f"{store.path} holds no programs to judge: build it from rows with solutions")
@@ -81,7 +99,7 @@ def _with_bar(
     store: ProblemStore,
     chosen: Chosen,
     config: JudgeConfig,
-    environment: type[Environment],
+    environment: EnvironmentOf,
     outcomes: list[Outcome],
     total: int,
 ) -> None:
@@ -96,7 +114,7 @@ def _with_bar(
         try:
             asyncio.run(stored.judge_all(store, chosen.split, config, environment, ended))
         except BaseExceptionGroup as errors:
-            broken = errors.subgroup(SandboxError)
+            broken = errors.subgroup((SandboxError, UsageError))
             raise broken.exceptions[0] if broken else errors from None
 
 

@@ -3,7 +3,7 @@
 For a person: a table of tests, runs of accepted ones in one row where there are many, and then why the first test
 failed, since that is what one looks for. The picture fits 80 columns."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -53,14 +53,18 @@ class Judged:
         return [Test(*case, result) for case, result in zip(cases, self.result.tests, strict=False)]
 
 
+EnvironmentOf = Callable[[Problem], type[Environment]]  # the class that judges a problem
+
+
 class OneProblem(dict[str, Problem]):
     """For an environment that needs to look nothing up."""
 
 
-async def judge_one(problem: Problem, program: str, config: JudgeConfig, environment: type[Environment]) -> Judged:
+async def judge_one(problem: Problem, program: str, config: JudgeConfig, environment: EnvironmentOf) -> Judged:
+    made = environment(problem)
     judge = await open_judge(config)
     try:
-        env = environment(OneProblem(), judge, EnvConfig(), len)
+        env = made(OneProblem(), judge, EnvConfig(), len)
         tests = (*problem.public_tests, *problem.private_tests)
         result = await env.run_tests(problem, program, tests, stop=False)
         return Judged(problem, env.limits(problem), result)

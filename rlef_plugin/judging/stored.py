@@ -10,6 +10,7 @@ from typing import Any
 
 from rlef_plugin.env import EnvConfig, Environment
 from rlef_plugin.judge import JudgeConfig, Verdict, open_judge
+from rlef_plugin.judging.one import EnvironmentOf
 from rlef_plugin.problems import Problem, ProblemStore, Solution
 
 AHEAD = 2  # programs a worker that are asked for at once, so that none waits for the next
@@ -50,7 +51,7 @@ async def judge_all(
     store: ProblemStore,
     split: str | None,
     config: JudgeConfig,
-    environment: type[Environment],
+    environment: EnvironmentOf,
     ended: Callable[[Outcome], None],
 ) -> None:
     """`ended` is called in this event loop, in the order in which programs end."""
@@ -60,7 +61,7 @@ async def judge_all(
 
         async def work() -> None:
             for problem, index, solution in programs:
-                env = environment(store, judge, EnvConfig(), len)
+                env = environment(problem)(store, judge, EnvConfig(), len)
                 ended(await _judge(env, problem, index, solution))
 
         async with asyncio.TaskGroup() as group:

@@ -32,11 +32,11 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from rlef_plugin import recipes
 from rlef_plugin.errors import UsageError
 from rlef_plugin.micro import results
 from rlef_plugin.micro.prepare import FULL, SHORT, TURN_LIMIT, Plan, prepare, read_stamp, write_stamp
 from rlef_plugin.micro.results import RLEF, START
-from rlef_plugin.recipes import shipped
 
 ARMS: dict[str, tuple[str, ...]] = {  # the paper's choices, each replaced by its alternative
     "summed-kl": ("rlef.kl=sum",),
@@ -181,7 +181,7 @@ def _make(learning: Learning, seed: int, arms: Sequence[str], console: Console) 
 
 
 def recipe() -> Path:
-    return shipped() / "micro.yaml"
+    return recipes.shipped() / "micro.yaml"
 
 
 def first(steps: int) -> tuple[str, ...]:
@@ -208,8 +208,12 @@ def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, co
     folder, stamp = learning.run(seed, arm), learning.stamp(seed, arm)
     if learning.trained(seed, arm):
         return console.print(f"seed {seed}, {arm}: trained already, {folder}")
-    shutil.rmtree(folder, ignore_errors=True)
     command = training(store, model, seed, folder, learning.settings(arm))
+    if learning.overrides:  # a typo in them must not cost the training that is there
+        from rlef_plugin import launcher
+
+        launcher.describe(recipes.to_flags(recipes.load(recipe(), command[2:])))
+    shutil.rmtree(folder, ignore_errors=True)
     _run(command, folder / "train.log", f"seed {seed}, {arm}: training", console)
     write_stamp(folder, stamp)
 

@@ -77,6 +77,8 @@ def build_store(
             if on_row:
                 on_row(report)
         if not report.kept:
+            if not report.read:
+                raise StoreError("there is no row to read: the source is empty")
             account = "; ".join(str(report).splitlines())
             raise StoreError(f"no row is worth keeping ({account}): check that the source has CodeContests' keys")
         writer.manifest = {"source": building.source(rows), "account": report.account()}

@@ -148,6 +148,8 @@ def draw(stats: Stats, png: Path) -> None:
         none = f", {stats.without[name]:,} without" if stats.without[name] else ""
         axis.set_title(f"{name}{none}")
         axis.set_xlabel(AMOUNTS[name] or "number")
+    if not png.suffix or png.is_dir():
+        raise UsageError(f"{str(png)!r} is no name for a picture: name a file with an ending, such as .png")
     try:
         figure.savefig(png, dpi=100)
     except (OSError, ValueError) as error:

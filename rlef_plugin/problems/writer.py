@@ -171,6 +171,9 @@ def check_target(out: Path, overwrite: bool) -> None:
         StoreError: there is something else at `out`, or a store that may not be overwritten.
     """
     if not out.exists():
+        above = next(folder for folder in out.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise StoreError(f"{out} cannot be made, as {above} may not be written to: choose another place")
         return
     if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).exists()):
         raise StoreError(f"{out} exists and is not a problem store: choose another place, it will not be touched")

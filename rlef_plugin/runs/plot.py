@@ -54,6 +54,8 @@ def save(run: Run, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("step")
         axes.margins(x=0.01)
+    if not path.suffix or path.is_dir():
+        raise UsageError(f"{str(path)!r} is no name for a picture: name a file with an ending, such as .png")
     try:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:

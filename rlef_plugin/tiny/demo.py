@@ -26,8 +26,8 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 
+from rlef_plugin import recipes
 from rlef_plugin.errors import UsageError
-from rlef_plugin.recipes import shipped
 from rlef_plugin.runs.files import read_metrics
 from rlef_plugin.tiny import summary
 
@@ -59,10 +59,14 @@ def run(work: Path, problems: Path | None, overrides: list[str], console: Consol
     if problems is not None:
         overrides = [f"data.max_len={MAX_LEN}", *small_updates(store), *overrides]
     out = work / "run"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     command = [sys.executable, "-m", "rlef_plugin", "train", str(recipe()), f"actor.model_name_or_path={model}"]
     command += [f"data.prompt_dataset={store}", f"ckpt.output_dir={out / 'model'}", f"rlef.run_dir={out}", *overrides]
+    if overrides:  # a typo in them must not cost the run that is there
+        from rlef_plugin import launcher
+
+        launcher.describe(recipes.to_flags(recipes.load(recipe(), command[5:])))
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     log = out / "train.log"
     console.print(f"Training starts; its whole output is in {log}. The first step comes after a minute or two.")
     with open(log, "wb") as output, _stopped_on_exit(command, output) as process:
@@ -83,7 +87,7 @@ def small_updates(store: Path) -> list[str]:
 
 
 def recipe() -> Path:
-    return shipped() / "cpu-demo.yaml"
+    return recipes.shipped() / "cpu-demo.yaml"
 
 
 def prepare(work: Path, problems: Path | None, console: Console, steps: int = STEPS) -> tuple[Path, Path]:
@@ -91,7 +95,12 @@ def prepare(work: Path, problems: Path | None, console: Console, steps: int = ST
     from rlef_plugin.problems import EXAMPLES, build_store, read_rows
 
     source = problems or EXAMPLES
+    rows = list(read_rows(source))
+    if not rows:
+        raise UsageError(f"{source} holds no problems: name a file with one a line")
     store, model, stamp = work / "store", work / "model", work / "made-from.json"
+    if not stamp.is_file() and (found := next((one for one in (store, model, work / "run") if one.exists()), None)):
+        raise UsageError(f"{found} was not made by `rlef demo`, which would replace it: choose another --work")
     fingerprint = {
         "files": _digest(source),
         "code": _digest(Path(__file__).parent),
@@ -100,10 +109,10 @@ def prepare(work: Path, problems: Path | None, console: Console, steps: int = ST
     if stamp.is_file() and json.loads(stamp.read_text()) == fingerprint and model.is_dir() and store.is_dir():
         console.print(f"Problems and warmed-up model are there already: {work}")
         return store, model
-    for made in (stamp, store, model):
-        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
     work.mkdir(parents=True, exist_ok=True)
-    rows = list(read_rows(source))
+    stamp.write_text("{}")  # from here on the folders are ours, though not whole
+    for made in (store, model):
+        shutil.rmtree(made, ignore_errors=True)
     short = [row for row in rows if len(str(row.get("description", ""))) <= MAX_DESCRIPTION]
     report = build_store(short, store, on_malformed="skip")
     left_out = f", {len(rows) - len(short)} with long statements left out" if len(short) < len(rows) else ""
