@@ -26,8 +26,8 @@ CAPTIONS = {
 }
 EXAMPLES = 4  # dialogs of each kind and run
 INTERVALS = (
-    "Intervals are 95% bootstrap intervals over problems, and exact binomial ones where all problems agree: they speak "
-    "of other problems of the same kind."
+    "Intervals are 95% bootstrap intervals over problems, and exact binomial ones where all problems agree: they "
+    "speak of other problems of the same kind."
 )
 
 
