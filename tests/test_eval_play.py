@@ -165,7 +165,7 @@ def test_a_model_that_is_not_there_is_told_by_the_option(tmp_path: Path, monkeyp
     build_store(rows(), tmp_path / "store")
     monkeypatch.setattr(preflight, "check_versions", lambda: None)
     monkeypatch.setattr(preflight, "check_sandbox", lambda config: None)
-    with pytest.raises(UsageError, match=f"--model='{tmp_path}/nope' has no tokenizer that loads"):
+    with pytest.raises(UsageError, match=f"--model='{tmp_path}/nope' does not exist: name a model folder"):
         run._check(missing)
 
 
@@ -297,8 +297,10 @@ def test_an_evaluation_says_that_it_is_incomplete() -> None:
         ({"problems": -3}, "problems is -3, but must be at least 0"),
         ({"tensor_parallel": 2, "config": RlefConfig(cpu_host=True)}, "tensor_parallel=2 on the CPU host"),
         ({"top_p": 0.0}, "must be in"),
-        ({"temperature": -0.1}, "must not be negative"),
-        ({"temperature": 0.5, "temperature_to": 0.1}, "swap them"),
+        ({"temperature": -0.1}, "must be finite and not negative"),
+        ({"temperature": 0.5, "temperature_to": 0.1}, "no less than temperature=0.5"),
+        ({"temperature": float("inf")}, "must be finite and not negative"),
+        ({"temperature_to": float("nan")}, "temperature_to=nan must be finite"),
     ],
 )
 def test_refuses_settings_that_mean_nothing(change: dict[str, float], said: str) -> None:

