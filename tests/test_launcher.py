@@ -499,7 +499,8 @@ def test_a_tokenizer_without_a_chat_template(store: Path, tmp_path: Path) -> Non
     "model_path, words",
     [
         ("null", "actor.model_name_or_path is not set: name a model"),
-        ("/no/such/model", "actor.model_name_or_path='/no/such/model' has no tokenizer that loads: "),
+        ("/no/such/model", "actor.model_name_or_path='/no/such/model' does not exist: name a model folder or hub id"),
+        ("./tests", "actor.model_name_or_path='./tests' has no tokenizer that loads: "),
     ],
 )
 def test_a_model_without_tokenizer(store: Path, model_path: str, words: str) -> None:
