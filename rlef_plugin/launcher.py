@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlef_plugin import build_locks, experiment
+from rlef_plugin import build_locks, experiment, recipes
 from rlef_plugin import config as settings
 from rlef_plugin.config import RlefConfig
 from rlef_plugin.errors import UsageError
@@ -121,6 +121,11 @@ def describe(flags: Sequence[str]) -> str:
     check_inputs(plan)
     named = any(flag.partition("=")[0] == "--env" for flag in flags)  # without it the host would run as it is
     return shlex.join(["python", "-m", host_cli.HOST_MODULE, *([] if named else ["--env", plan.config.env]), *flags])
+
+
+def describe_recipe(recipe: Path, overrides: Sequence[str]) -> str:
+    """The same of a recipe of the host's training: so a typo in an override is found before anything is replaced."""
+    return describe(recipes.to_flags(recipes.load(recipe, overrides)))
 
 
 def _refuse_conflicts(arguments: dict[str, Any]) -> None:

@@ -133,11 +133,12 @@ def mine(
     from rlef_plugin.evaluation import mine as mining
     from rlef_plugin.evaluation import settings
 
-    for folder, name in _named(runs):
+    named = _named(runs)
+    for folder, name in named:
         said = settings.read(folder)
         if not any_split:
             mining.check_trainable(name, said)
-    chosen, played = mining.collect([folder for folder, _ in _named(runs)], per_problem)
+    chosen, played = mining.collect([folder for folder, _ in named], per_problem)
     mining.write(chosen, out)
     repaired = sum(not one.turns[0].public_passed for one in chosen)
     typer.echo(f"{len(chosen)} of {played} rollouts ({repaired} with repairs) in {out}")

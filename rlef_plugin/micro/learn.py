@@ -212,7 +212,7 @@ def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, co
     if learning.overrides:  # a typo in them must not cost the training that is there
         from rlef_plugin import launcher
 
-        launcher.describe(recipes.to_flags(recipes.load(recipe(), command[2:])))
+        launcher.describe_recipe(recipe(), command[2:])
     shutil.rmtree(folder, ignore_errors=True)
     _run(command, folder / "train.log", f"seed {seed}, {arm}: training", console)
     write_stamp(folder, stamp)

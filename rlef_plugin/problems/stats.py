@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlef_plugin import picture
 from rlef_plugin.errors import UsageError
 from rlef_plugin.problems.layout import TEST_COLUMNS
 from rlef_plugin.problems.store import ProblemStore
@@ -148,12 +149,7 @@ def draw(stats: Stats, png: Path) -> None:
         none = f", {stats.without[name]:,} without" if stats.without[name] else ""
         axis.set_title(f"{name}{none}")
         axis.set_xlabel(AMOUNTS[name] or "number")
-    if not png.suffix or png.is_dir():
-        raise UsageError(f"{str(png)!r} is no name for a picture: name a file with an ending, such as .png")
-    try:
-        figure.savefig(png, dpi=100)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{png} cannot be written ({error}): choose another file, such as stats.png") from None
+    picture.save(figure, png, 100, "stats.png")
 
 
 def _histogram(axis: Any, values: list[float]) -> None:

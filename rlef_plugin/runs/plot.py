@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rlef_plugin import picture
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import Verdict
 from rlef_plugin.runs.panels import TIME_PARTS, label_of
@@ -54,12 +55,7 @@ def save(run: Run, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("step")
         axes.margins(x=0.01)
-    if not path.suffix or path.is_dir():
-        raise UsageError(f"{str(path)!r} is no name for a picture: name a file with an ending, such as .png")
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be written ({error}): choose another file, such as run.png") from None
+    picture.save(figure, path, 120, "run.png")
 
 
 def _line(axes: Any, run: Run, key: str, label: str, colour: str) -> None:

@@ -56,15 +56,16 @@ def run(work: Path, problems: Path | None, overrides: list[str], console: Consol
     """Prepare, train and show. Ctrl-C ends the training run and everything it started."""
     started = time.monotonic()
     store, model = prepare(work, problems, console)
+    typed = bool(overrides)
     if problems is not None:
         overrides = [f"data.max_len={MAX_LEN}", *small_updates(store), *overrides]
     out = work / "run"
     command = [sys.executable, "-m", "rlef_plugin", "train", str(recipe()), f"actor.model_name_or_path={model}"]
     command += [f"data.prompt_dataset={store}", f"ckpt.output_dir={out / 'model'}", f"rlef.run_dir={out}", *overrides]
-    if overrides:  # a typo in them must not cost the run that is there
+    if typed:  # a typo must not cost the run that is there
         from rlef_plugin import launcher
 
-        launcher.describe(recipes.to_flags(recipes.load(recipe(), command[5:])))
+        launcher.describe_recipe(recipe(), command[5:])
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     log = out / "train.log"
