@@ -242,13 +242,14 @@ def preflight(plan: Plan) -> None:
     Raises:
         UsageError: one sentence with the value, the cause and what to change.
     """
-    from rlef_plugin.preflight import check_context, check_sandbox, check_versions, warn_of_overlap
+    from rlef_plugin.preflight import check_context, check_folders, check_sandbox, check_versions, warn_of_overlap
 
     check_versions()
     check_inputs(plan)
     warn_of_overlap(plan.arguments)
     check_sandbox(plan.config)
     check_context(plan.config, plan.arguments)
+    check_folders(plan.config, plan.arguments)
 
 
 def check_inputs(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""What can be found wrong in seconds, before a run that takes hours: versions, sandbox, model, context.
+"""What can be found wrong in seconds, before a run that takes hours: versions, sandbox, model, context, disk.
 
 Each check raises a UsageError with the value, the cause and the key or command to change; `rlef doctor` runs the
 checks of the machine and shows them all at once.
@@ -116,6 +116,30 @@ def check_context(config: RlefConfig, arguments: dict[str, Any]) -> None:
             f"{arguments['rollout.max_new_tokens']} for a response in data.max_len={arguments['data.max_len']} "
             f"(problem {longest!r} has {lengths[longest]} tokens): raise data.max_len or leave them out of the store"
         )
+
+
+def check_folders(config: RlefConfig, arguments: dict[str, Any]) -> None:
+    """That what is trained can be kept; a disk that is too small for it is told."""
+    from rlef_plugin import room
+
+    keys = ("ckpt.output_dir", *(["ckpt.path"] if room.most_kept(arguments) else []))
+    room.check_written({**{key: arguments[key] for key in keys}, "rlef.run_dir": config.run_dir})
+    if (parameters := _parameters(arguments["actor.model_name_or_path"])) is not None:
+        room.warn_of_room(arguments, parameters)
+
+
+def _parameters(model: str) -> int | None:
+    """How many a model has, by its config.json; no weights are read. None where its code does not tell."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = _loaded(AutoConfig, model, "config.json")
+    try:
+        with torch.device("meta"):
+            return int(AutoModelForCausalLM.from_config(config, trust_remote_code=True).num_parameters())
+    except Exception as error:  # a model may bring code of its own, and this is for a warning only
+        log.info("the size of %s is not known, so not whether disks have room: %s", model, error)
+        return None
 
 
 def _tokenizer(model: str | None) -> Any:

@@ -153,7 +153,7 @@ def test_rollouts_of_one_problem_spread_over_the_engines_that_it_fills(monkeypat
     assert sorted(len(engine.played) for engine in player.engines) == [8, 8, 8, 11]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"episode": {}}', '{"episode": 3}'])
 def test_damaged_settings_are_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "eval.json").write_text(text)
     with pytest.raises(UsageError, match="eval.json is damaged .*: bring it back, or evaluate into another folder"):

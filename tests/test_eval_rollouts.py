@@ -95,6 +95,26 @@ def test_an_unfinished_part_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path) == [MANY[0]]
 
 
+def test_a_damaged_part_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="part-000001.parquet is damaged .*: bring it back, or remove it"):
+        (tmp_path / "part-000001.parquet").write_bytes(b"PAR1 no more of it")
+        read(tmp_path)
+    with pytest.raises(UsageError, match="part-000001.parquet is damaged"):
+        RolloutFolder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "{}", "[]", '{"problem": "a", "index": 0, "solved": true, "turns": [{"x": 1}]}']
+)
+def test_a_damaged_line_is_one_sentence(tmp_path: Path, line: str) -> None:
+    folder = RolloutFolder(tmp_path)
+    folder.append(MANY[0])
+    folder.file.write(line + "\n")
+    folder.file.flush()
+    with pytest.raises(UsageError, match="line 2 of .*journal.jsonl is damaged"):
+        read(tmp_path)
+
+
 def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Lustre does where it is mounted without them."""
 

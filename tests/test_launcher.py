@@ -534,11 +534,12 @@ FEW = ("train.batch_size=3", "train.micro_batch_size=3")  # the store's two prob
 
 def test_preflight_comes_before_the_run(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for name in ("check_versions", "check_sandbox", "check_context"):
+    checks = ["check_versions", "check_sandbox", "check_context", "check_folders"]
+    for name in checks:
         monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name))
     monkeypatch.setattr(launcher, "run", lambda plan: calls.append("run"))
     launcher.main(flags_of("cpu-demo.yaml", store, *FEW))
-    assert calls == ["check_versions", "check_sandbox", "check_context", "run"]
+    assert calls == [*checks, "run"]
 
 
 def test_a_store_that_fills_no_update_is_refused(
@@ -707,7 +708,8 @@ def test_dry_run_prints_the_hosts_command_and_imports_nothing_heavy(store: Path)
 
 def test_what_a_dry_run_prints_trains_with_the_same_plan(store: Path) -> None:
     """Without --env in the recipe too: the host's command without it would be the stock host's."""
-    without = flags_of("cpu-demo.yaml", store, *FEW)[2:]
+    named = "logger.wandb.run_name=one"  # by default it tells the minute
+    without = flags_of("cpu-demo.yaml", store, *FEW, named)[2:]
     [_, _, module, *flags] = shlex.split(launcher.describe(without))
     assert (module, flags[0]) == (HOST, "--env")
     assert launcher.make_plan(flags) == launcher.make_plan(without)

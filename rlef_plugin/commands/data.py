@@ -1,7 +1,5 @@
 """`rlef data`: problem stores."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +9,6 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.verdicts import MAX_WORKERS
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from rlef_plugin.problems import ProblemStore
     from rlef_plugin.problems.judged import Judged
 
@@ -46,12 +42,13 @@ def build(
     """
     from rlef_plugin.problems import build_store, open_source
     from rlef_plugin.problems.formats import open_format
+    from rlef_plugin.progress import Progress
 
     if from_ and len(sources) > 1:
         raise UsageError(f"{' '.join(sources)} before --from: name one format there, and all sources with --from.")
     source = open_source(from_ or sources, revision=revision)
-    with open_format(sources[0] if from_ else format_, public_tests) as adapt, _progress() as progress:
-        task = progress.add_task("rows", total=source.total)
+    format_ = sources[0] if from_ else format_
+    with open_format(format_, public_tests) as adapt, Progress("rows", source.total) as progress:
         report = build_store(
             source,
             out,
@@ -60,7 +57,7 @@ def build(
             generated_suffice=generated_suffice,
             overwrite=overwrite,
             adapt=adapt,
-            on_row=lambda report: progress.update(task, completed=report.read),
+            on_row=lambda report: progress.at(report.read),
         )
     typer.echo(str(report))
 
@@ -105,8 +102,7 @@ def verify(
         if out.absolute() == store.absolute():
             raise UsageError(f"{out} is the store that is judged: write the other one into a folder of its own")
         check_target(out, overwrite)
-    with _progress() as progress:
-        judged = asyncio.run(_judge_all(opened, opened.ids(split), jobs, programs, json_, progress))
+    judged = asyncio.run(_judge_all(opened, opened.ids(split), jobs, programs, json_))
     show(judged, min_accepted, Console())
     for out, drop in targets:
         report = write_clean(opened, judged, out, drop=drop, min_accepted=min_accepted, overwrite=overwrite)
@@ -114,23 +110,24 @@ def verify(
 
 
 async def _judge_all(
-    store: "ProblemStore", ids: list[str], jobs: int, programs: int, json_: Path | None, progress: "Progress"
+    store: "ProblemStore", ids: list[str], jobs: int, programs: int, json_: Path | None
 ) -> dict[str, "Judged"]:
     """By problem, in the store's order."""
     from rlef_plugin.judge import JudgeConfig, open_judge
     from rlef_plugin.problems.verify import Results, verify
+    from rlef_plugin.progress import Progress
 
     results = Results(json_, store, programs) if json_ else None
     done = dict(results.done) if results else {}
     missing = [id_ for id_ in ids if id_ not in done]
-    task = progress.add_task("problems", total=len(ids), completed=len(ids) - len(missing))
     judge = await open_judge(JudgeConfig(workers=jobs))
     try:
-        async for judged in verify(store, missing, judge, programs=programs):
-            done[judged.id] = judged
-            if results:
-                results.add(judged)
-            progress.advance(task)
+        with Progress("problems", len(ids), len(ids) - len(missing)) as progress:
+            async for judged in verify(store, missing, judge, programs=programs):
+                done[judged.id] = judged
+                if results:
+                    results.add(judged)
+                progress.advance()
     finally:
         await judge.close()
         if results:
@@ -154,21 +151,3 @@ def stats(
     if png:
         draw(measured, png)
         typer.echo(f"{png} written")
-
-
-@contextmanager
-def _progress() -> Iterator["Progress"]:
-    """A bar with rate and time left, on a terminal only; it is standard error's, so that output may be piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-    from rich.progress import TimeRemainingColumn as Left
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.finished_speed or task.speed or 0:,.1f}/s")
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), Left())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield progress

@@ -163,7 +163,7 @@ def read(
     where there are ten turns), and those for which `where` is false are passed over as they are read.
 
     Raises:
-        UsageError: there is no rollout.
+        UsageError: there is no rollout, or a file is damaged.
     """
     rows = chain(list(_journal(folder)), _in_parts(folder, texts))  # that first: its rows may be moved meanwhile
     kept = (one if texts else replace(one, messages=()) for one in rows if where(one))
@@ -199,17 +199,35 @@ def _parts(folder: Path) -> list[Path]:
 def _in_parts(folder: Path, texts: bool = True) -> Iterator[Rollout]:
     columns = [name for name in SCHEMA.names if texts or name != "messages"]
     for part in _parts(folder):
-        yield from map(from_row, pq.read_table(part, columns=columns).to_pylist())
+        yield from map(from_row, _table(part, columns).to_pylist())
 
 
 def _keys(folder: Path) -> Iterator[tuple[str, int]]:
     for part in _parts(folder):
-        columns = pq.read_table(part, columns=["problem", "index"]).to_pydict()
+        columns = _table(part, ["problem", "index"]).to_pydict()
         yield from zip(columns["problem"], columns["index"], strict=True)
+
+
+def _table(part: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(part, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(part, error) from None
+
+
+def _damaged(place: object, error: Exception) -> UsageError:
+    said = str(error).partition("\n")[0]
+    return UsageError(f"{place} is damaged ({said}): bring it back, or remove it and `rlef eval` plays it again")
 
 
 def _journal(folder: Path) -> Iterator[Rollout]:
     """Of the lines that were written whole."""
     path = folder / JOURNAL
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    yield from (from_row(json.loads(line)) for line in lines if line.endswith(b"\n"))
+    for number, line in enumerate(lines, 1):
+        if line.endswith(b"\n"):
+            try:
+                row = from_row(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise _damaged(f"line {number} of {path}", error) from None
+            yield row

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rlef_plugin.env.modes import check_solutions
@@ -24,6 +23,7 @@ from rlef_plugin.evaluation.play import Key, Player, missing, play_all
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder
 from rlef_plugin.evaluation.settings import EvalSettings
 from rlef_plugin.problems import ProblemStore
+from rlef_plugin.progress import Progress
 
 ROLLOUTS = "rollouts"  # folder in an evaluation's folder
 OPTION_OF = {
@@ -77,16 +77,14 @@ def show(out: Path, console: Console) -> list[score.Score]:
 
 
 def _play(settings: EvalSettings, keys: list[Key], folder: RolloutFolder, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("starting", total=len(keys))
-        solved = ended = 0
+    with Progress("rollouts", len(keys), console=console) as progress:
+        solved = 0
 
         def keep(rollout: Rollout) -> None:
-            nonlocal solved, ended
+            nonlocal solved
             folder.append(rollout)
-            solved, ended = solved + rollout.solved, ended + 1
-            progress.update(task, advance=1, description=f"solved {100 * solved / ended:.1f}%")
+            solved += rollout.solved
+            progress.advance(f"solved {100 * solved / (progress.done + 1):.1f}%")
 
         running, opened = _place(settings, len(folder.kept))
         with running:

@@ -124,9 +124,11 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder} holds no {FILE}: name the folder that `rlef eval --out` wrote")
     try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{path} is damaged ({error}): bring it back, or evaluate into another folder") from None
+        found = dict(json.loads(path.read_text()))
+        int(found["episode"]["turn_limit"])  # without it nothing can be scored
+        return found
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} is damaged ({error!r}): bring it back, or evaluate into another folder") from None
 
 
 def config_of(env: str, store: Path, out: Path, overrides: Sequence[str]) -> RlefConfig:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rlef_plugin.env import Environment, load_environment
 from rlef_plugin.env.base import environment_of
@@ -17,6 +16,7 @@ from rlef_plugin.judging import confusion, one, stored, task
 from rlef_plugin.judging.one import EnvironmentOf
 from rlef_plugin.judging.stored import Outcome
 from rlef_plugin.problems import Problem, ProblemStore
+from rlef_plugin.progress import Progress
 
 KEPT_STDOUT_BYTES = 1 << 20  # of a test, to show where an output differs
 
@@ -103,13 +103,11 @@ def _with_bar(
     outcomes: list[Outcome],
     total: int,
 ) -> None:
-    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        programs = bar.add_task("", total=total)
+    with Progress("programs", total) as progress:
 
         def ended(outcome: Outcome) -> None:
             outcomes.append(outcome)
-            bar.advance(programs)
+            progress.advance()
 
         try:
             asyncio.run(stored.judge_all(store, chosen.split, config, environment, ended))
