@@ -10,8 +10,8 @@ Runs `rlef learn --short`
 
 Writes benchmarks/results/learning.md and .json: mean and standard deviation of both kinds of healthy runs, by how many
 deviations the test's thresholds lie below, the chance that a healthy run falls below (Student's t with the runs'
-degrees of freedom, as for a new draw from a normal distribution), and what each broken run reaches. What is there
-already is not run again.
+degrees of freedom, as for a new draw from a normal distribution), the chance that two in a row do, where the test
+fails, and what each broken run reaches. What is there already is not run again.
 """
 
 import argparse
@@ -83,6 +83,7 @@ def table(healthy: dict[str, dict[int, Learned]], wrong: dict[str, Learned]) -> 
         "| over | | mean | sd | threshold | sd below the mean | a healthy run falls below |",
         "|---|---|---|---|---|---|---|",
     ]
+    chances = {kind: 0.0 for kind in healthy}
     for kind, runs in healthy.items():
         for key, threshold in THRESHOLDS.items():
             values = [one[key] for one in runs.values()]
@@ -91,6 +92,9 @@ def table(healthy: dict[str, dict[int, Learned]], wrong: dict[str, Learned]) -> 
             chance = student_tail(away / (1 + 1 / seeds) ** 0.5, seeds - 1)
             numbers = f"{mean:.3f} | {sd:.3f} | {threshold} | {away:.1f} | 1 in {1 / chance:,.0f}"
             lines.append(f"| {kind}s | {key} | {numbers} |")
+            chances[kind] += chance
+    both = 1 / chances["seed"] ** 2
+    lines += ["", f"The test fails where seed 0 and then seed 1 fall below one: 1 in {both:,.0f} healthy ones."]
     return "\n".join(lines)
 
 

@@ -285,7 +285,7 @@ def run(plan: Plan) -> None:
 
 def _run(plan: Plan, flags: list[str]) -> None:
     with ray_running(plan.config):
-        config, paths = plan.config, (plan.arguments["ckpt.path"], plan.config.run_dir)
+        config, paths = plan.config, (*(plan.arguments[key] for key in WRITTEN_TO), plan.config.run_dir)
         read = [*config.stores, config.episode.prompts, config.episode.few_shot, str(AGENT_FILE)]
         check_cluster(plan.arguments, [Path(path) for path in read if path], [Path(path) for path in paths])
         log.info("importing the host (half a minute)")
