@@ -3,8 +3,10 @@
 import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recorded_run import STEPS, write_run
@@ -14,7 +16,7 @@ from typer.testing import CliRunner
 from rlef_plugin.cli import app
 from rlef_plugin.errors import UsageError
 from rlef_plugin.runs import charts, files, panels, plot, watch
-from rlef_plugin.runs.charts import Line, flow, line_chart, share_bar, sparkline, squeeze
+from rlef_plugin.runs.charts import FILLS, Line, Shaded, flow, line_chart, share_bar, sparkline, squeeze
 from rlef_plugin.runs.run import Run
 
 NAN = math.nan
@@ -46,6 +48,23 @@ def test_a_long_curve_is_squeezed_to_means_of_neighbours() -> None:
     assert squeeze([1.0], 5) == [1.0]
     assert sum(squeeze([float(n) for n in range(1000)], 10)) / 10 == pytest.approx(499.5)
     assert math.isnan(squeeze([NAN] * 4, 2)[0])
+
+
+@pytest.mark.parametrize("colours, line", [("truecolor", "██████"), (None, "██▓▓▓░")])
+def test_parts_are_told_apart_where_there_are_no_colours(colours: Any, line: str) -> None:
+    console = Console(file=io.StringIO(), color_system=colours, width=80)
+    parts = Shaded(share_bar([(2.0, "green"), (3.0, "yellow"), (1.0, "blue")], 6))
+    with console.capture() as printed:
+        console.print(parts)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", printed.get()) == line + "\n"
+    assert (
+        Console(color_system="truecolor", no_color=True, file=console.file).render_lines(parts)[0][0].text == "██▓▓▓░"
+    )
+
+
+def test_every_style_of_a_bar_has_a_fill_of_its_own() -> None:
+    assert {*panels.VERDICT_STYLE.values(), *(style for _, _, style in panels.TIME_PARTS)} == FILLS.keys()
+    assert len(set(FILLS.values())) == len(FILLS)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +151,7 @@ def test_the_numbers_of_a_run(recorded: Path) -> None:
     assert rows["valid pass@1 (each)"] == ["25%", "50%", "▅█"]
     assert rows["explained variance"][:2] == ["·", "+0.50"]  # the first step had none
     assert "step 6 of 8" in text
-    assert "accepted 75%  wrong output 25%" in text and "A step of 60 s  3.0% overhead" in text
+    assert "█ accepted 75%  ▓ wrong output 25%" in text and "A step of 60 s  3.0% overhead" in text
     assert "update 40%" in text
 
 

@@ -1,14 +1,21 @@
 """Curves and shares as characters: a line chart of Braille dots, a sparkline, a bar of coloured parts.
 
-A NaN is a gap. Colours only repeat what labels say, so a screen without them loses nothing.
+A NaN is a gap. Where a console has no colours, parts are told apart by other characters (`Shaded`); of the curves of a
+line chart, which are drawn alike there, the labels say which is above.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+FULL = "█"
+FILLS = {  # in the place of `FULL` where there are no colours, by style
+    **{"green": "█", "yellow": "▓", "red": "▒", "blue": "░", "magenta": "▚", "cyan": "╱", "bright_black": "·"},
+    **{"bright_magenta": "▞", "white": "╳", "bright_red": "▤", "bright_yellow": "▥"},
+}
 BLOCKS = "▁▂▃▄▅▆▇█"
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a Braille cell: 4 rows of 2
 TOPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # of an axis for shares
@@ -19,6 +26,21 @@ class Line:
     label: str
     style: str
     values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Shaded:
+    """A text whose `FULL` cells are of the `FILLS` where the console that prints it has no colours."""
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if console.color_system is not None and not console.no_color:
+            yield self.text
+            return
+        styles = {at: str(span.style) for span in self.text.spans for at in range(span.start, span.end)}
+        plain = self.text.plain
+        yield Text("".join(FILLS[styles[at]] if cell == FULL else cell for at, cell in enumerate(plain)))
 
 
 def squeeze(values: Sequence[float], width: int) -> list[float]:
@@ -57,7 +79,7 @@ def share_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
     for index in by_rest[: width - sum(cells)]:
         cells[index] += 1
     for (_, style), count in zip(parts, cells, strict=True):
-        text.append("█" * count, style=style)
+        text.append(FULL * count, style=style)
     return text
 
 

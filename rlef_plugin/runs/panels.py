@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlef_plugin.judge.verdicts import Verdict
-from rlef_plugin.runs.charts import Line, finite_mean, flow, line_chart, share_bar, sparkline
+from rlef_plugin.runs.charts import FULL, Line, Shaded, finite_mean, flow, line_chart, share_bar, sparkline
 from rlef_plugin.runs.run import Run
 
 VERDICT_STYLE = {
@@ -171,9 +171,10 @@ def verdict_bars(run: Run, width: int) -> Group:
             lines.append(Text(f"turn {turn}  not played", style="dim"))
             continue
         bar = share_bar([(share, VERDICT_STYLE[verdict]) for verdict, share in shares], width - 8)
-        lines.append(Text(f"turn {turn}  ").append_text(bar))
-        legend = [(f"{v.label} {share:.0%}", VERDICT_STYLE[v]) for v, share in sorted(shares, key=lambda one: -one[1])]
-        lines.append(Padding(flow(legend, width - 8), (0, 0, 0, 8)))
+        lines.append(Shaded(Text(f"turn {turn}  ").append_text(bar)))
+        largest_first = sorted(shares, key=lambda one: -one[1])
+        legend = [(f"{FULL} {v.label} {share:.0%}", VERDICT_STYLE[v]) for v, share in largest_first]
+        lines.append(Padding(Shaded(flow(legend, width - 8)), (0, 0, 0, 8)))
     return Group(*lines)
 
 
@@ -189,11 +190,11 @@ def time_bar(run: Run, width: int) -> Group:
     title = Text(f"\nA step of {duration(wall_s)}", style="bold")
     title.append(f"  {said(run.now('overhead_share'), '{:.1%}')} overhead", style="dim not bold")
     largest_first = sorted((part for part in parts if part[1] >= wall_s / 200), key=lambda part: -part[1])
-    legend = flow([(f"{label} {seconds / wall_s:.0%}", style) for label, seconds, style in largest_first], width)
+    said_of = [(f"{FULL} {label} {seconds / wall_s:.0%}", style) for label, seconds, style in largest_first]
     judge = (
         f"judge {said(run.now('judge/utilisation'), '{:.0%}')} busy, {said(run.now('judge/in_flight'), '{:.1f}')} "
         f"programs there at a time, {duration(run.now('judge/seconds'))} each, "
         f"{duration(run.now('judge/waiting_seconds'))} of it waiting"
     )
     bar = share_bar([(seconds, style) for _, seconds, style in parts], width)
-    return Group(title, bar, legend, Text(judge, style="dim"))
+    return Group(title, Shaded(bar), Shaded(flow(said_of, width)), Text(judge, style="dim"))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlef_plugin.runs import files
-from rlef_plugin.runs.charts import share_bar
+from rlef_plugin.runs.charts import Shaded, share_bar
 from rlef_plugin.runs.panels import chart, duration, table_of_numbers, time_bar, verdict_bars
 from rlef_plugin.runs.run import Run
 
@@ -85,4 +85,4 @@ def head(run: Run, width: int) -> Group:
     if math.isfinite(all_steps) and all_steps > 0:
         share = min(done / all_steps, 1.0)
         progress = share_bar([(share, "green"), (1 - share, "bright_black")], width)
-    return Group(title, Text("  ·  ".join(parts)), *([progress] if progress else []))
+    return Group(title, Text("  ·  ".join(parts)), *([Shaded(progress)] if progress else []))
