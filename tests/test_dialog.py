@@ -5,7 +5,17 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_tokenizers import FAMILIES, INST, LLAMA, QWEN2, QWEN3_THINKING, family_tokenizer, make_tokenizer
+from tiny_tokenizers import (
+    FAMILIES,
+    INST,
+    LLAMA,
+    QWEN2,
+    QWEN3_THINKING,
+    WITH_SPACE,
+    family_tokenizer,
+    make_tokenizer,
+    metaspace_tokenizer,
+)
 
 from rlef_plugin.env.dialog import Dialog, check_fits
 from rlef_plugin.errors import UsageError
@@ -100,6 +110,16 @@ def test_special_tokens_spelled_by_content_stay_text(family, data):
         ids = make(f"a{text}z")
         assert [i for i in ids if i in special] == frame
         assert f"a{text}z" in tokenizer.decode(ids)  # and nothing of it is lost
+
+
+@pytest.mark.parametrize("scheme", WITH_SPACE)
+@pytest.mark.parametrize("text", ["a</s>z", "it printed </s> twice", "<s></s><unk>", "x <</s>> y"])
+def test_a_spelled_special_token_gets_no_space_where_it_is_cut(scheme, text):
+    tokenizer = metaspace_tokenizer(scheme)
+    dialog = Dialog(tokenizer)
+    for ids in (dialog.prompt_tokens(text), dialog.feedback_tokens(text, dialog.end_of_turn_id)):
+        assert f"[INST] {text} [/INST]" in tokenizer.decode(ids)
+        assert ids.count(tokenizer.bos_token_id) == 1 and tokenizer.eos_token_id not in ids
 
 
 def test_a_special_token_inside_another_one_stays_text_too():

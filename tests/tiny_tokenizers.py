@@ -7,7 +7,7 @@ name.
 
 from functools import cache
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 LLAMA = r"""{{- bos_token }}
@@ -87,6 +87,8 @@ FAMILIES: dict[str, tuple[str, dict[str, str], list[str]]] = {  # name: (templat
     "gemma": (GEMMA, {"bos_token": "<bos>", "eos_token": "<eos>"}, ["<start_of_turn>", "<end_of_turn>"]),
 }
 
+WITH_SPACE = ("normalizer", "always", "first")  # ways of SentencePiece's kind to begin a text with a space
+
 # Words split from punctuation, up to three digits, line ends kept together: what large vocabularies do.
 _SPLIT = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 _TEXT = [
@@ -117,6 +119,21 @@ def make_tokenizer(
             f"{bos[0][0]} $A", special_tokens=bos
         )
     return tokenizer
+
+
+def metaspace_tokenizer(scheme: str) -> PreTrainedTokenizerFast:
+    """As Llama 2 and the first Mistral have it, with INST's template: `▁` for spaces, bytes for what is unknown."""
+    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    if scheme == "normalizer":
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    backend.train_from_iterator(_TEXT, trainers.BpeTrainer(vocab_size=500, special_tokens=tokens, show_progress=False))
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, name_or_path=scheme, chat_template=INST, **named)
 
 
 @cache

@@ -92,8 +92,14 @@ class Dialog:
             if is_content:
                 cuts += [len(text) + match.start() + 1 for match in self._control.finditer(piece)]
             text += piece
-        borders = [0, *cuts, len(text)]
-        return [i for start, end in zip(borders, borders[1:], strict=False) for i in self._encode(text[start:end])]
+        first, *rest = (text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True))
+        return self._encode(first) + [i for part in rest for i in self._encode_within(part)]
+
+    def _encode_within(self, text: str) -> list[int]:
+        """The ids of `text` inside of a longer one; tokenizers of SentencePiece's kind begin any text with a space."""
+        anchor = self._encode("\n")
+        ids = self._encode("\n" + text)
+        return ids[len(anchor) :] if ids[: len(anchor)] == anchor else self._encode(text)
 
     def _encode(self, text: str) -> list[int]:
         # The template writes the BOS token where it wants one, so the tokenizer must not.
