@@ -17,6 +17,7 @@ import pytest
 from cpu_training import Run, Tiny, command, processes_of, small, train, wait_for
 
 from rlef_plugin.checkpoints import latest
+from rlef_plugin.room import OPTIMIZER
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.host, pytest.mark.nsjail]
 
@@ -61,6 +62,14 @@ def killed(work: Path, tiny: Tiny, title: str | None, after: int) -> None:
     assert process.wait(timeout=300) != 0, f"{title} was killed, and the run ended as if nothing were"
     wait_for(lambda: not processes_of(work), 180)  # agents of a killed Ray look for it only now and then
     assert processes_of(work) == [], f"left behind after {title or 'the driver'} was killed"
+
+
+def test_a_checkpoint_is_as_large_as_is_told_before_a_run(undisturbed: Run) -> None:
+    """`room.OPTIMIZER` bytes of each parameter beside its weight, which is in float32 on the CPU host."""
+    folder = undisturbed.work / "checkpoints" / "_actor" / f"global_step{STEPS}"
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    parameters = sum(one.numel() for one in undisturbed.weights().values())
+    assert size == pytest.approx((4 + OPTIMIZER) * parameters, rel=0.01)
 
 
 def test_killed_three_times_and_still_the_same_weights(undisturbed: Run, tiny: Tiny, tmp_path: Path) -> None:
