@@ -1,7 +1,7 @@
 """The paper's baselines beside RLEF in the micro-world: from the same start, on the same held-out problems.
 
     rlef learn --seeds 1                      # first: the start, what RLEF made of it, and their evaluations
-    python benchmarks/micro_baselines.py      # about 10 minutes on two free cores
+    python benchmarks/micro_baselines.py      # about 15 minutes on two free cores
 
 - **few-shot**: the start, shown two solved dialogs that it played itself on training problems;
 - **SFT**: the start, trained by the host's `train_sft` on what `rlef mine` found in those rollouts;
