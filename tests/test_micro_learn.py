@@ -280,12 +280,35 @@ def test_arms_are_compared_by_the_last_of_the_steps_that_both_have() -> None:
     assert found["rlef"]["solved"] == pytest.approx({"mean": 0.61, "min": 0.52, "max": 0.7, "seeds": 2})
     assert found["rlef"]["explained_variance"] == pytest.approx({"mean": 0.2, "min": 0.1, "max": 0.3, "seeds": 2})
     assert found["single-turn"] == {"solved": pytest.approx({"mean": 0.15, "min": 0.1, "max": 0.2, "seeds": 2})}
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(results.table_of_arms(found, 6))
-    shown = console.export_text().splitlines()
+    shown = printed(results.table_of_arms(found, 6))
     assert shown[0].strip() == "Training, means of steps 2 to 6"
-    row = next(line for line in shown if "single-turn" in line)
-    assert row.split(maxsplit=1)[1].split("  ")[0] == "15 (10..20)" and row.rstrip().endswith("-")
+    at = next(number for number, line in enumerate(shown) if "single-turn" in line)
+    assert shown[at].split() == ["single-turn", "15", *"----"] and shown[at + 1].split() == ["(10..20)"]
+
+
+def printed(table: Any) -> list[str]:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text().splitlines()
+
+
+def test_tables_fit_into_80_characters_with_the_longest_numbers() -> None:
+    spread = {"mean": 1.0, "min": 0.0, "max": 1.0, "seeds": 3}
+    drifted = {"mean": 18.71, "min": 2.11, "max": 33.92, "seeds": 3}
+    row = {"solved": spread, "solved_by_turn_2": spread, "explained_variance": {**spread, "min": -1.0}}
+    row |= {"tokens_of_first_response": drifted, "kl_of_first_response": drifted}
+    text = "\n".join(printed(results.table_of_arms(dict.fromkeys(learn.ARMS, row), 15)))
+    widest = ("(0..100)", "(-100..100)", "(2.1..33.9)", "(2.11..33.92)")
+    assert [text.count(one) for one in widest] == [10, 5, 5, 5]
+    row = {f"solved_by_turn_{turn}": {**spread, "min": 1.0} for turn in (1, 2, 3)} | {"recovered": spread}
+    text = "\n".join(printed(results.table_of_evaluations({"random-feedback-public-T1": row})))
+    assert (text.count("(100..100)"), text.count("(0..100)")) == (3, 1)
+
+
+def test_nothing_is_shown_as_less_than_zero_that_rounds_to_it() -> None:
+    arms = {"rlef": {"explained_variance": {"mean": -0.004, "min": -0.006, "max": 0.0, "seeds": 2}}}
+    text = "\n".join(printed(results.table_of_arms(arms, 15)))
+    assert "(-1..0)" in text and "-0" not in text
 
 
 def test_no_seed_is_refused() -> None:

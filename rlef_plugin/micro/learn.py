@@ -158,13 +158,12 @@ def learn(learning: Learning, out: Path, console: Console) -> None:
     started = time.monotonic()
     for seed in learning.seeds:
         _make(learning, seed, (START, RLEF), console)
-    written = results.write(learning, out, console)
-    for arm in learning.arms:
-        for seed in learning.seeds:
-            _make(learning, seed, (arm,), console)
-    if learning.arms:
-        written = results.write(learning, out, console)
-    for path in written:
+    arms = [(arm, seed) for arm in learning.arms for seed in learning.seeds]
+    if not all(learning.trained(seed, arm) for arm, seed in arms):  # hours until they are
+        results.write(learning, out, console)
+    for arm, seed in arms:
+        _make(learning, seed, (arm,), console)
+    for path in results.write(learning, out, console):
         console.print(str(path))
     console.print(f"total time: {time.monotonic() - started:.0f} s")
 
@@ -207,7 +206,7 @@ def _prepare(folder: Path, seed: int, plan: Plan, console: Console) -> tuple[Pat
 def _train(learning: Learning, seed: int, arm: str, store: Path, model: Path, console: Console) -> None:
     folder, stamp = learning.run(seed, arm), learning.stamp(seed, arm)
     if learning.trained(seed, arm):
-        return console.print(f"seed {seed}, {arm}: trained already, {folder}")
+        return console.print(f"seed {seed}, {arm}: trained already, {folder}", soft_wrap=True)
     command = training(store, model, seed, folder, learning.settings(arm))
     if learning.overrides:  # a typo in them must not cost the training that is there
         from rlef_plugin import launcher

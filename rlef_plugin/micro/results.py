@@ -38,9 +38,9 @@ SOLVED, LAST, LAST_OF_ARM = "episode/solve_rate", 3, 5
 COMPARED = {  # by key of results.json: the metric; how a table names it, its factor there and its digits
     "solved": (SOLVED, "solved %", 100, 0),
     "solved_by_turn_2": ("episode/solve_rate_turn2", "by turn 2", 100, 0),
-    "explained_variance": ("learner/explained_variance", "variance explained %", 100, 0),
-    "tokens_of_first_response": ("response_tokens/turn1", "first response, tokens", 1, 1),
-    "kl_of_first_response": ("learner_turn1/kl_sum", "its KL, summed", 1, 2),
+    "explained_variance": ("learner/explained_variance", "variance\nexplained %", 100, 0),
+    "tokens_of_first_response": ("response_tokens/turn1", "tokens of\nresponse 1", 1, 1),
+    "kl_of_first_response": ("learner_turn1/kl_sum", "its KL,\nsummed", 1, 2),
 }
 LENGTH = COMPARED["tokens_of_first_response"][0]
 ARM_COLOURS = ("#009e73", "#56b4e9", "#0072b2", "#d55e00", "#999999", "#e69f00")
@@ -180,24 +180,29 @@ def table_of_arms(arms: dict[str, dict[str, Any]], arm_steps: int) -> "Table":
 
 
 def _table(title: str, rows: dict[str, dict[str, Any]], columns: Mapping[str, Sequence[Any]]) -> "Table":
-    """`columns`: heading, factor and digits by key of a row."""
+    """`columns`: heading, factor and digits by key of a row; all of it is to fit into 80 characters."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("", *(said for said, *_ in columns.values()), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table("", title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for said, *_ in columns.values():
+        table.add_column(said, no_wrap=True)
     table.columns[0].min_width = max(map(len, rows))
     table.title_justify = table.caption_justify = "left"
     table.caption = "mean over seeds (smallest..largest)"
     for name, row in rows.items():
-        table.add_row(name, *(_shown(row.get(key), factor, digits) for key, (_, factor, digits) in columns.items()))
+        cells = [_shown(row.get(key), factor, digits) for key, (_, factor, digits) in columns.items()]
+        table.add_row(name, *cells)
     return table
 
 
 def _shown(spread: dict[str, float] | None, factor: float, digits: int) -> str:
+    """The mean; of several seeds, the smallest and the largest below."""
     if spread is None:
         return "-"
-    mean, low, high = (f"{factor * spread[name]:.{digits}f}" for name in ("mean", "min", "max"))
-    return f"{mean} ({low}..{high})" if spread["seeds"] > 1 else mean
+    rounded = (round(factor * spread[name], digits) + 0.0 for name in ("mean", "min", "max"))  # -0.0 + 0.0 is 0.0
+    mean, low, high = (f"{number:.{digits}f}" for number in rounded)
+    return f"{mean}\n({low}..{high})" if spread["seeds"] > 1 else mean
 
 
 def _training(steps: "Steps") -> dict[str, Any]:
