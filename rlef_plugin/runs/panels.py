@@ -172,10 +172,15 @@ def verdict_bars(run: Run, width: int) -> Group:
             continue
         bar = share_bar([(share, VERDICT_STYLE[verdict]) for verdict, share in shares], width - 8)
         lines.append(Shaded(Text(f"turn {turn}  ").append_text(bar)))
-        largest_first = sorted(shares, key=lambda one: -one[1])
-        legend = [(f"{FULL} {v.label} {share:.0%}", VERDICT_STYLE[v]) for v, share in largest_first]
-        lines.append(Padding(Shaded(flow(legend, width - 8)), (0, 0, 0, 8)))
+        legend = legend_of([(verdict.label, share, VERDICT_STYLE[verdict]) for verdict, share in shares], width - 8)
+        lines.append(Padding(legend, (0, 0, 0, 8)))
     return Group(*lines)
+
+
+def legend_of(parts: Sequence[tuple[str, float, str]], width: int) -> Shaded:
+    """The (label, share, style) parts of a bar, the largest first, each behind a cell of its style."""
+    largest_first = sorted(parts, key=lambda part: -part[1])
+    return Shaded(flow([(f"{FULL} {label} {share:.0%}", style) for label, share, style in largest_first], width))
 
 
 def time_bar(run: Run, width: int) -> Group:
@@ -189,12 +194,11 @@ def time_bar(run: Run, width: int) -> Group:
     parts = [(label, seconds, style) for label, seconds, style in parts if seconds > 0]
     title = Text(f"\nA step of {duration(wall_s)}", style="bold")
     title.append(f"  {said(run.now('overhead_share'), '{:.1%}')} overhead", style="dim not bold")
-    largest_first = sorted((part for part in parts if part[1] >= wall_s / 200), key=lambda part: -part[1])
-    said_of = [(f"{FULL} {label} {seconds / wall_s:.0%}", style) for label, seconds, style in largest_first]
+    visible = [(label, seconds / wall_s, style) for label, seconds, style in parts if seconds >= wall_s / 200]
     judge = (
         f"judge {said(run.now('judge/utilisation'), '{:.0%}')} busy, {said(run.now('judge/in_flight'), '{:.1f}')} "
         f"programs there at a time, {duration(run.now('judge/seconds'))} each, "
         f"{duration(run.now('judge/waiting_seconds'))} of it waiting"
     )
     bar = share_bar([(seconds, style) for _, seconds, style in parts], width)
-    return Group(title, Shaded(bar), Shaded(flow(said_of, width)), Text(judge, style="dim"))
+    return Group(title, Shaded(bar), legend_of(visible, width), Text(judge, style="dim"))
