@@ -37,21 +37,14 @@ CONTROL_FD = 3  # the runner's socket to the judge; closed in every program
 ADDRESS_SPACE_SLACK = 512 * 2**20  # virtual memory a program may reserve beyond what it may use (thread stacks)
 
 # What `python -c` executes as process 1: it receives the runner's modules, compiled, from the judge, so that nothing
-# of the judge needs to be a file in the jail and nothing but the program is compiled there.
-RUNNER_MODULES = ("streams", "program", "watch", "shared", "runner")
+# of the judge needs to be a file in the jail and nothing but the program is compiled there. `main` returns in a test's
+# child only; there the exception makes the interpreter call `sys.excepthook`, with no frame above it (`set_stage`).
+RUNNER_MODULES = ("streams", "watch", "program", "runner")
 BOOT = f"""
 import marshal, posix, sys
-def receive(size):
-    parts = []
-    while size:
-        part = posix.read({CONTROL_FD}, min(size, 1 << 20))
-        if not part:
-            posix._exit(0)
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-for name, code in marshal.loads(receive(int.from_bytes(receive(8), "little"))):
+for name, code in marshal.loads(posix.read({CONTROL_FD}, 1 << 20) or posix._exit(0)):
     module = sys.modules[name] = type(sys)(name)
     exec(code, module.__dict__)
 module.main()
+raise Exception
 """

@@ -1,23 +1,27 @@
 """The judged program inside a jail: compiling it, preparing what all its tests share, and one run of it in a child.
 
-Whatever happens in a child stays there: it leaves by `_exit`, with the status the program would have had under plain
-CPython, after the same steps (threads joined, `atexit` run, streams flushed). Differences that remain, on purpose:
-objects that live at exit are not finalised unless the source hints that this matters, and there are no
-site-packages."""
+A run does what `python3 solution.py` does. No frame of ours is above the program's: `BOOT` ends in an exception, so
+that the interpreter calls `sys.excepthook` from C, and what stands there (`set_stage`) is made of C functions alone
+until the program has ended. Whatever happens in a child stays there: it leaves by `_exit`, with the status the program
+would have had under plain CPython, after the same steps (excepthook, threads joined, `atexit` run, streams flushed).
+Differences that remain, on purpose, are a table in docs/judge.md: objects that live at exit are not finalised unless
+the source hints that this matters, and there are no site-packages."""
 
-import _signal
+import _operator
 import _warnings
+import _weakref
 import atexit
 import builtins
 import gc
 import posix
 import sys
+from _functools import partial
 
-from streams import CONTROL_FD, ERROR_BYTES
+from streams import ERROR_BYTES
 
 TYPE_CHECKING = False  # type checkers take it as true; in a jail, importing `typing` would cost time
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
     from typing import NoReturn, TextIO
 
@@ -25,7 +29,7 @@ STATUS_NO_MEMORY = 64  # a child whose program dies of MemoryError kills itself 
 STATUS_FLUSH_FAILED = 120  # as CPython itself exits when standard output cannot be flushed at the end
 NAME = "solution.py"
 FRAMES = 8  # of a traceback that are shown at either end
-EXITING_OBJECTS = (b"open(", b"Wrapper", b"FileIO", b"Buffered", b"__del__")
+EXITING_OBJECTS = b"open Wrapper FileIO Buffered __del__ yield weakref tempfile exec eval import_ importlib".split()
 PRELOAD = frozenset(
     "abc array base64 binascii bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal "
     "enum fractions functools hashlib heapq io itertools json math numbers operator os pprint queue random re signal "
@@ -67,7 +71,7 @@ def catch_code(frame: "FrameType", event: str, argument: object) -> None:
         raise Compiled(frame.f_code)
 
 
-def compile_program(source: bytes) -> "CodeType | bytes":
+def compile_program(source: bytes, path: str) -> "CodeType | bytes":
     """The code object, or the error's text as bytes. `compile()` first makes all classes of `ast`, which takes longer
     than compiling most programs; `exec` does not, and the trace function stops it before the first instruction."""
     _warnings.filters.insert(0, ("ignore", None, Warning, None, 0))
@@ -78,7 +82,7 @@ def compile_program(source: bytes) -> "CodeType | bytes":
         finally:
             sys.settrace(None)
     except Compiled as caught:
-        return name_file(caught.args[0])
+        return name_file(caught.args[0], path)
     except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError) as error:
         return describe_syntax_error(error)
     finally:
@@ -86,28 +90,39 @@ def compile_program(source: bytes) -> "CodeType | bytes":
     raise AssertionError("a code object without a first instruction")
 
 
-def name_file(code: "CodeType") -> "CodeType":
-    constants = tuple(name_file(value) if isinstance(value, type(code)) else value for value in code.co_consts)
-    return code.replace(co_filename=NAME, co_consts=constants)
-
-
-def imported_names(code: "CodeType") -> set[str]:
-    """Top-level names of the modules that import statements anywhere in `code` name."""
-    operations = code.co_code
-    found = {
-        code.co_names[argument].partition(".")[0]
-        for operation, argument in zip(operations[::2], operations[1::2], strict=True)
-        if operation == IMPORT_NAME and argument < len(code.co_names)
-    }
-    for constant in code.co_consts:
-        if isinstance(constant, type(code)):
-            found |= imported_names(constant)
+def all_code(code: "CodeType") -> "list[CodeType]":
+    """The code object and all inside it, each before those that it holds. No recursion: sources nest deeply."""
+    found = [code]
+    for one in found:  # grows meanwhile
+        found += [value for value in one.co_consts if isinstance(value, type(code))]
     return found
 
 
-def prepare(code: "CodeType") -> None:
+def name_file(code: "CodeType", path: str) -> "CodeType":
+    named: dict[int, CodeType] = {}
+    for one in reversed(all_code(code)):
+        constants = tuple(named.get(id(value), value) for value in one.co_consts)
+        named[id(one)] = one.replace(co_filename=path, co_consts=constants)
+    return named[id(code)]
+
+
+def imported_names(code: "CodeType") -> "Iterator[str]":
+    """Top-level names of the modules that import statements anywhere in `code` name."""
+    for one in all_code(code):
+        operations = one.co_code
+        for operation, argument in zip(operations[::2], operations[1::2], strict=True):
+            if operation == IMPORT_NAME and argument < len(one.co_names):
+                yield one.co_names[argument].partition(".")[0]
+
+
+def prepare(code: "CodeType", source: bytes, setup: dict) -> None:
     """Imports once what every test would import, and keeps the collector away from it in all forks."""
-    for name in imported_names(code) & PRELOAD:
+    sys.argv = [NAME]
+    sys.path = [setup["scratch"], *sys.path, *setup["packages"]]
+    builtins.exit = builtins.quit = leave  # type: ignore[assignment]
+    if b"/dev/std" in source:
+        give_device_names()
+    for name in PRELOAD.intersection(imported_names(code)):
         try:
             __import__(name)
         except ImportError:
@@ -136,12 +151,12 @@ def warm_up() -> None:
         posix.lseek(1, 0, 0)
 
 
-def describe_exception(error: BaseException, source: bytes) -> bytes:
+def describe_exception(error: BaseException, source: bytes, path: str) -> bytes:
     """A traceback of the program's own frames only."""
     places, trace = [], error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if code.co_filename == NAME:
+        if code.co_filename == path:
             places.append((trace.tb_lineno, code.co_name))
         trace = trace.tb_next
     skipped = len(places) - 2 * FRAMES
@@ -167,15 +182,6 @@ def describe_error(error: BaseException) -> str:
     return f"{name}: {message}" if message else name
 
 
-def exit_status(code: object) -> int:
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    posix.write(2, str(code).encode("utf-8", "replace")[:ERROR_BYTES] + b"\n")
-    return 1
-
-
 def leave(code: object = None) -> "NoReturn":
     """`exit()` and `quit()`, which an interpreter without `site` lacks."""
     raise SystemExit(code)
@@ -191,30 +197,101 @@ def give_device_names(real_open: "Callable[..., object]" = open) -> None:
     builtins.open = open_device  # type: ignore[assignment]
 
 
-def may_act_at_exit(source: bytes) -> bool:
-    """Whether objects of the program may have something to do when its names go away."""
-    return any(word in source for word in EXITING_OBJECTS)
-
-
-def start_names() -> dict[str, object]:
+def start_names(path: str) -> dict[str, object]:
     """The namespace of a fresh `__main__`; every child gets its own copy of it."""
     module = sys.modules["__main__"] = type(sys)("__main__")
     names = module.__dict__
-    names.update(__name__="__main__", __doc__=None, __package__=None, __loader__=None, __spec__=None)
-    names.update(__file__=NAME, __builtins__=builtins)
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader("__main__", path)
+    names.update(__name__="__main__", __doc__=None, __package__=None, __loader__=loader, __spec__=None)
+    names.update(__annotations__={}, __builtins__=builtins, __file__=path, __cached__=None)
     return names
 
 
-def finish(names: dict[str, object], acts_at_exit: bool) -> bool:
-    """What CPython does between a program's last line and its exit. False if an output could not be written."""
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    atexit._run_exitfuncs()
-    clean = flush(sys.stdout) & flush(sys.stderr)
-    if acts_at_exit:
-        names.clear()  # an unclosed file is written when its last name goes away, and `__del__` may print
-    flush(sys.__stdout__)
-    return clean
+class Ending(_weakref.ref):  # type: ignore[type-arg]
+    """Calls `then` when its object goes away; an exception of that goes to `sys.unraisablehook`."""
+
+    __slots__ = ("then",)
+    then: "Callable[[], object] | None"
+
+
+def in_order(calls: list) -> "Callable[[], object]":
+    """One callable out of several, without a Python frame."""
+    return partial(list, map(_operator.call, calls))
+
+
+def set_stage(code: "CodeType", source: bytes, path: str) -> None:
+    """Puts into `sys.excepthook` what a child does from there on: the program, then `finish`, which never returns.
+
+    `max` takes the three arguments of a hook and calls the first of all. Clearing `fuse` ends the object that `ending`
+    refers to, so the program runs where its exception is caught, and `caught` has it."""
+    ended: list[bool] = []
+    caught: list = []
+    fuse: list[set] = [set()]
+    run = _operator.methodcaller("then")
+    ending = Ending(fuse[0], run)
+    ending.then = in_order([partial(exec, code, start_names(path)), partial(ended.append, True)])
+    describe = partial(describe_exception, source=source, path=path)
+    steps: list = [partial(sys.__dict__.pop, f"last_{name}", None) for name in ("exc", "type", "value", "traceback")]
+    steps += [partial(setattr, sys, "excepthook", sys.excepthook)]
+    steps += [partial(setattr, sys, "unraisablehook", caught.append)]
+    steps += [fuse.clear, partial(sys.settrace, None), partial(sys.setprofile, None)]
+    steps += [partial(finish, ended, caught, ending, run, describe, any(word in source for word in EXITING_OBJECTS))]
+    sys.excepthook = partial(max, in_order(steps), key=_operator.call)
+
+
+def finish(
+    ended: list, caught: list, ending: Ending, run: object, describe: "Callable[..., bytes]", acts_at_exit: bool
+) -> "NoReturn":
+    """What CPython does between a program's last line and its exit. Of one that ran out of memory, nothing comes."""
+    status = 1
+    try:
+        errors = [one for one in caught if one.object is run]
+        if not ended:
+            if not errors and sys.unraisablehook == caught.append:
+                posix.kill(posix.getpid(), STATUS_NO_MEMORY)  # there was none even to say what happened
+            status = end_by(errors[0].exc_value, describe) if errors else 1
+        else:
+            status = 0
+        for one in caught:
+            if one.object is not run:
+                sys.__unraisablehook__(one)
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
+        atexit._run_exitfuncs()
+        clean = flush(sys.stdout) & flush(sys.stderr)
+        if acts_at_exit:
+            errors = one = ending.then = None  # type: ignore[assignment]
+            caught.clear()
+            sys.modules.pop("__main__", None)
+            gc.collect()  # an unclosed file is written when its last name goes away, and `__del__` may print
+        flush(sys.__stdout__)
+        if "_ctypes" in sys.modules:
+            __import__("ctypes").CDLL(None).fflush(None)  # text that the program printed through C
+        status = status if clean or status else STATUS_FLUSH_FAILED
+    finally:
+        posix._exit(status)
+
+
+def end_by(error: BaseException, describe: "Callable[..., bytes]") -> int:
+    """The exit status of a program that ended by an exception."""
+    if isinstance(error, MemoryError):
+        posix.kill(posix.getpid(), STATUS_NO_MEMORY)
+    if isinstance(error, SystemExit):
+        return exit_status(error.code)
+    if sys.excepthook is sys.__excepthook__:
+        posix.write(2, describe(error))
+    else:
+        sys.excepthook(type(error), error, error.__traceback__)
+    return 1
+
+
+def exit_status(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF if -(2**63) <= code < 2**63 else 0xFF
+    posix.write(2, str(code).encode("utf-8", "replace")[:ERROR_BYTES] + b"\n")
+    return 1
 
 
 def flush(stream: "TextIO | None") -> bool:
@@ -224,29 +301,3 @@ def flush(stream: "TextIO | None") -> bool:
         return True
     except Exception:
         return False
-
-
-def run_program(code: "CodeType", source: bytes, names: dict[str, object], acts_at_exit: bool) -> int:
-    """The exit status; of a program that ran out of memory, nothing comes back."""
-    status = 1
-    try:
-        exec(code, names)
-        status = 0
-    except SystemExit as error:
-        status = exit_status(error.code)
-    except MemoryError:
-        posix.kill(posix.getpid(), STATUS_NO_MEMORY)
-    except BaseException as error:
-        posix.write(2, describe_exception(error, source))
-    return status if finish(names, acts_at_exit) or status else STATUS_FLUSH_FAILED
-
-
-def run_child(code: "CodeType", source: bytes, names: dict[str, object], acts_at_exit: bool) -> "NoReturn":
-    """Never returns."""
-    status = 1
-    try:
-        posix.close(CONTROL_FD)
-        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # the runner has a handler for it
-        status = run_program(code, source, names, acts_at_exit)
-    finally:
-        posix._exit(status)

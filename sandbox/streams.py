@@ -1,94 +1,136 @@
-"""What goes into a test and comes out of it: the three memory files, the files of a problem, frames to the judge."""
+"""What passes between the runner and the judge, and the files of one test: frames, descriptors, the scratch folder.
 
+The runner never reads what a program wrote. A test's streams are memory files that the judge made for this test alone
+and reads itself; an output file is handed over as a descriptor."""
+
+import _socket
 import posix
+import time
 
 CONTROL_FD = 3
-ERROR_BYTES = 16384  # of standard error, its end
-OVERSIZED_OUTPUT_BYTES = 65536  # of an output beyond its limit, its start
-SEEK_SET, SEEK_END = 0, 2
+ERROR_BYTES = 16384  # of a text that says why a program does not compile
+PACKET_BYTES = 1 << 16
+TICK_S = 0.02  # longer than one of the kernel's clock
+ROOM_FOR_DESCRIPTORS = _socket.CMSG_SPACE(16)
+
+TYPE_CHECKING = False  # type checkers take it as true; in a jail, importing `typing` would cost time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+control = _socket.socket(fileno=CONTROL_FD)
 
 
-def frame(kind: bytes, output: bytes = b"") -> bytes:
-    """Of no test: numbers that are zero, and a text."""
-    return frame_of(kind, (0,) * 7, output, b"")
+def receive() -> tuple[bytes, "Sequence[int]"]:
+    """One packet of the judge and the descriptors that came with it. The judge closing the socket ends this jail."""
+    data, attached, _, _ = control.recvmsg(PACKET_BYTES, ROOM_FOR_DESCRIPTORS)
+    if not data:
+        posix._exit(0)
+    return data, memoryview(attached[0][2]).cast("i") if attached else ()
 
 
-def frame_of(kind: bytes, numbers: tuple[int, ...], output: bytes, error: bytes) -> bytes:
-    numbers = (*numbers, len(output), len(error))
-    return b"".join((kind, *(number.to_bytes(8, "little") for number in numbers), output, error))
+def frame(kind: bytes, *numbers: int) -> bytes:
+    """A kind and six numbers of 8 bytes."""
+    return kind + b"".join(number.to_bytes(8, "little") for number in (*numbers, *(0,) * 6)[:6])
 
 
-def send(data: bytes | bytearray) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[posix.write(CONTROL_FD, view) :]
+def send(data: bytes, descriptor: int = -1) -> None:
+    """Sends one packet, with a descriptor if there is one."""
+    if descriptor < 0:
+        posix.write(CONTROL_FD, data)
+    else:
+        sent = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))
+        control.sendmsg([data], [sent])
+        posix.close(descriptor)
 
 
 def fork() -> int:
-    """Where the machine has no process left, the judge is told: that is no fault of the program."""
+    """Forks. Where the machine has no process left, the judge is told: that is no fault of the program."""
     try:
         return posix.fork()
     except OSError:
         send(frame(b"M"))
-        while posix.read(CONTROL_FD, 1 << 16):
-            pass  # until the judge closes the socket, see the end of `main`
-        posix._exit(0)
+        while True:
+            receive()  # until the judge closes the socket
 
 
-def empty_scratch(folder: str, mode: int = 0o700) -> bool:
-    """True if the folder is empty now. A program that makes that hard ends its jail instead (see `main`)."""
-    try:
-        posix.chmod(folder, mode & 0o7777)
-        for name in posix.listdir(folder):
-            path = f"{folder}/{name}"
-            if posix.lstat(path).st_mode & 0o170000 == 0o040000:
-                empty_scratch(path)
-                posix.rmdir(path)
-            else:
-                posix.unlink(path)
-        posix.utime(folder, (0, 0))
-        return True
-    except (OSError, ValueError, RecursionError):
-        return False
+def empty_folder(folder: str) -> None:
+    posix.chmod(folder, 0o700)
+    for name in posix.listdir(folder):
+        path = f"{folder}/{name}"
+        if posix.lstat(path).st_mode & 0o170000 == 0o040000:
+            empty_folder(path)
+            posix.rmdir(path)
+        else:
+            posix.unlink(path)
 
 
-def load_input(data: bytes) -> None:
-    posix.ftruncate(0, 0)
-    written = posix.pwrite(0, data, 0)
-    while written < len(data):
-        written += posix.pwrite(0, memoryview(data)[written:], written)
-    posix.lseek(0, 0, SEEK_SET)
+class Scratch:
+    """The working folder of every test: empty but for the program's own file, with times that tell nothing.
+
+    A test that left it as it was costs two calls. What a test changes is undone before the next one starts."""
+
+    def __init__(self, folder: str, name: str, source: bytes) -> None:
+        self.folder, self.path, self.source = folder, f"{folder}/{name}", source
+        self.mode = posix.stat(folder).st_mode & 0o7777
+        self.restore()
+
+    def restore(self) -> bool:
+        """False if a program made that too hard: then its jail must not be used again."""
+        try:
+            empty_folder(self.folder)
+            write_file(self.path, self.source)
+            posix.utime(self.path, (0, 0))
+            posix.chmod(self.folder, self.mode)
+            posix.utime(self.folder, (0, 0))
+            self.written = time.monotonic()
+            self.of_folder, self.of_file = self.look()
+            return True
+        except (OSError, ValueError, RecursionError):
+            return False
+
+    def look(self) -> tuple[tuple, tuple]:
+        folder, file = posix.stat(self.folder), posix.lstat(self.path)
+        of_folder = folder.st_size, folder.st_mode, folder.st_mtime_ns, folder.st_atime_ns
+        return of_folder, (file.st_ctime_ns, file.st_mtime_ns, file.st_atime_ns, file.st_nlink)
+
+    def as_it_was(self) -> bool:
+        """A file's change is a new `st_ctime`, but for one in the same tick of the kernel's clock as the last."""
+        try:
+            same = self.look() == (self.of_folder, self.of_file)
+            return same and (time.monotonic() - self.written > TICK_S or self.holds_the_source())
+        except OSError:
+            return False
+
+    def holds_the_source(self) -> bool:
+        descriptor = posix.open(self.path, posix.O_RDONLY | posix.O_NOFOLLOW)
+        same = posix.read(descriptor, len(self.source) + 1) == self.source
+        posix.close(descriptor)
+        posix.utime(self.path, (0, 0))
+        self.of_file = self.look()[1]
+        return same
 
 
-def make_input_file(data: bytes, path: str) -> None:
-    descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, 0o600)
-    posix.write(descriptor, data)
+def write_file(path: str, data: bytes) -> None:
+    """Makes a file that is not there yet."""
+    descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW, 0o600)
+    view = memoryview(data)
+    while view:
+        view = view[posix.write(descriptor, view) :]
     posix.close(descriptor)
 
 
-def read_output(descriptor: int, size: int, limit: int) -> bytes:
-    """The whole output within its limit, else only its start."""
-    return posix.pread(descriptor, size if size <= limit else OVERSIZED_OUTPUT_BYTES, 0)
+def read_all(descriptor: int) -> bytes:
+    """The whole of a memory file of the judge."""
+    size, parts, at = posix.fstat(descriptor).st_size, [], 0
+    while at < size and (part := posix.pread(descriptor, size - at, at)):
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)
 
 
-def read_output_file(path: str, limit: int) -> tuple[int, bytes]:
-    """Size and content of a file the program was to write; (0, b"") if it wrote none."""
+def open_output_file(path: str) -> int:
+    """A descriptor of a file that the program was to write, or -1. The judge looks whether it is a plain file."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
-        try:
-            size = posix.lseek(descriptor, 0, SEEK_END)
-            return size, read_output(descriptor, size, limit)
-        finally:
-            posix.close(descriptor)
+        return posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
     except OSError:
-        return 0, b""
-
-
-def empty(descriptor: int) -> None:
-    posix.ftruncate(descriptor, 0)
-    posix.lseek(descriptor, 0, SEEK_SET)
-
-
-def read_error(size: int) -> bytes:
-    """The end of it."""
-    return posix.pread(2, ERROR_BYTES, max(0, size - ERROR_BYTES))
+        return -1

@@ -1,38 +1,31 @@
-"""The clocks of a running test, and what ends it and all that it started.
+"""The CPU clock of a running test, and what ends it and all that it started.
 
-Runs in process 1 of a jail, which nothing inside can kill. Not promised: CPU time of processes whose numbers lie far
-beyond the program's own is seen only at the wall limit."""
+Runs in process 1 of a jail, which nothing inside can kill. The wall clock is the judge's own, outside. Not promised:
+CPU time of processes whose numbers lie far beyond the program's own is seen by the judge outside, or at the end."""
 
 import _signal
 import posix
 import time
 
-WATCH_S, FAR_WATCH_S = 0.02, 0.2  # how often a running test's clocks are looked at
+WATCH_S, FAR_WATCH_S = 0.02, 0.2  # how often a running test's clock is looked at
 NEIGHBOURS, FAR_NEIGHBOURS = 64, 512  # process numbers after a program's own that are looked at too: it may have
 # started them; the far ones only once it has run for longer than its CPU limit without using that itself
 
 
 class Watch:
-    """Ends a test at its CPU or wall limit; driven by a timer, so that a short test costs no system call. The timer
-    goes on by itself, because a signal that comes just before this process waits for a child is seen only after it."""
+    """Ends a test at its CPU limit; driven by a timer, so that a short test costs no system call. The timer goes on by
+    itself, because a signal that comes just before this process waits for a child is seen only after it."""
 
-    def __init__(self, task: dict, jailed: bool) -> None:
-        self.cpu_s, self.wall_s = task["cpu_s"], task["wall_s"]
+    def __init__(self, cpu_s: float, jailed: bool) -> None:
+        self.cpu_s = cpu_s
         self.reach = (NEIGHBOURS, FAR_NEIGHBOURS) if jailed else (1, 1)
         self.jailed = jailed
         self.child = 0
-        self.used_before_s = 0.0  # by a process that runs more than one test
+        self.started = 0.0
         self.stopped = False
         self.looking = False
         _signal.signal(_signal.SIGALRM, self.ring)
         _signal.setitimer(_signal.ITIMER_REAL, WATCH_S, WATCH_S)
-
-    def start(self) -> None:
-        self.stopped = False
-        self.started = time.monotonic()
-
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self.started
 
     def ring(self, signal_number: int, stack: object) -> None:
         """Never inside itself, however slowly this process runs and whoever sends the signal."""
@@ -46,10 +39,9 @@ class Watch:
     def look(self) -> float:
         """Seconds to the next look. Less often once a test has run for longer than its CPU limit: others use the CPU,
         or it sleeps. But no later than one process could use up what is left, or a limit of 0.1 s would mean 0.3 s."""
-        elapsed = self.elapsed_s()
-        far = elapsed > self.cpu_s
-        used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far]))) - self.used_before_s
-        if elapsed > self.wall_s or used > self.cpu_s:
+        far = time.monotonic() - self.started > self.cpu_s
+        used = sum(map(cpu_seconds, range(self.child, self.child + self.reach[far])))
+        if used > self.cpu_s:
             self.stopped = True
             self.kill()
         return min(max(self.cpu_s - used, WATCH_S), FAR_WATCH_S) if far else WATCH_S

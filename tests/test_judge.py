@@ -20,13 +20,12 @@ from rlef_plugin.judge import (
     SandboxError,
     Verdict,
     check_sandbox,
-    judging,
     open_judge,
     procfs,
 )
 from rlef_plugin.judge.jail import explain_failure
 from rlef_plugin.judge.verdicts import Measurement, broken_limit
-from rlef_plugin.judge.wire import HEADER_BYTES, GarbledFrame, read_frame
+from rlef_plugin.judge.wire import HEADER_BYTES, KINDS, MAX_TEXT_BYTES, GarbledFrame, plain_size, read_range, unpack
 
 ECHO = "print(input())"
 LOOP = "while True: pass"
@@ -56,7 +55,7 @@ LIMITS = Limits(cpu_s=1, memory_mb=100, output_bytes=1000)
         ({"status": signal.SIGSEGV}, Verdict.EXCEPTION),
         ({"status": signal.SIGKILL}, Verdict.EXCEPTION),
         ({"cpu_s": 1.001}, Verdict.TIMEOUT),
-        ({"wall_s": 15.001}, Verdict.TIMEOUT),
+        ({"wall_s": 1000.0}, None),  # wall time is the watch's matter: it knows for how long the program could not run
         ({"stopped": True}, Verdict.TIMEOUT),
         ({"stopped": True, "status": signal.SIGKILL, "cpu_s": 0.99}, Verdict.TIMEOUT),
         ({"peak_memory_mb": 100.1}, Verdict.OUT_OF_MEMORY),
@@ -82,28 +81,33 @@ def test_limits_that_make_no_sense_name_the_field(field: dict) -> None:
         Limits(**field)
 
 
-def read(data: bytes, limit: int = 100):
-    async def feed():
-        reader = asyncio.StreamReader()
-        reader.feed_data(data)
-        reader.feed_eof()
-        return await read_frame(reader, limit)
-
-    return asyncio.run(feed())
-
-
-def header(kind: bytes, output: int, error: int) -> bytes:
-    return kind + bytes(56) + output.to_bytes(8, "little") + error.to_bytes(8, "little")
-
-
-def test_frames_of_a_jail_are_bounded_before_they_are_read() -> None:
-    assert read(header(b"T", 3, 2) + b"abcde").output == b"abc"
-    assert len(header(b"T", 0, 0)) == HEADER_BYTES
-    for data in (header(b"X", 0, 0), header(b"T", 1 << 40, 0), header(b"T", 65537, 0), header(b"T", 0, 16385)):
+def test_packets_of_a_jail_are_bounded_and_of_a_known_kind() -> None:
+    packet = b"I" + b"\xff" * 48 + b"x" * 2 * MAX_TEXT_BYTES
+    frame = unpack(packet, [])
+    assert (frame.kind, frame.numbers, len(frame.text)) == (b"I", (2**64 - 1,) * 6, MAX_TEXT_BYTES)
+    assert len(unpack(b"T" + bytes(HEADER_BYTES - 1), []).numbers) == 6 and b"X" not in KINDS
+    for nonsense in (b"X" + bytes(HEADER_BYTES - 1), b"T" + bytes(HEADER_BYTES - 2), b"T"):
         with pytest.raises(GarbledFrame):
-            read(data)
-    with pytest.raises(EOFError):
-        read(header(b"T", 9, 0) + b"short")
+            unpack(nonsense, [])
+
+
+def test_a_packet_that_is_refused_leaves_no_descriptor_open() -> None:
+    descriptor = os.memfd_create("sent")
+    with pytest.raises(GarbledFrame):
+        unpack(b"?", [descriptor])
+    with pytest.raises(OSError):
+        os.fstat(descriptor)
+
+
+def test_what_a_jail_hands_over_as_an_output_file_is_read_only_if_it_is_a_plain_file(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    (tmp_path / "file").write_bytes(b"0123456789")
+    file = os.open(tmp_path / "file", os.O_RDONLY)
+    assert [plain_size(one) for one in (reader, folder, file)] == [0, 0, 10]
+    assert [read_range(file, 0, 4), read_range(file, 8, 100), read_range(file, 10, 1)] == [b"0123", b"89", b""]
+    for descriptor in (reader, writer, folder, file):
+        os.close(descriptor)
 
 
 # ---- one program ----
@@ -213,7 +217,6 @@ if __name__ == "__main__":
 @pytest.mark.nsjail
 @pytest.mark.parametrize(("greed", "verdict"), [("memory", Verdict.OUT_OF_MEMORY), ("cpu", Verdict.TIMEOUT)])
 def test_what_the_server_ends_is_laid_to_the_test_that_did_it(judge: SyncJudge, greed: str, verdict: Verdict) -> None:
-    """Results of quick tests wait in the runner for each other, so the first unreported test need not be the one."""
     source = """
 import os, time
 greed = input()
@@ -231,8 +234,7 @@ print(greed)"""
     limits = Limits(cpu_s=2, memory_mb=128)
     result = judge(source, tests, limits)
     assert [test.verdict for test in result.tests] == [Verdict.ACCEPTED, Verdict.ACCEPTED, verdict, Verdict.ACCEPTED]
-    ended = result.tests[2]  # on a very busy machine the runner's wall limit comes first, and says nothing
-    assert "All processes of the program together took" in ended.error or ended.wall_s >= limits.wall_s
+    assert "together took" in result.tests[2].error, result.tests[2]
 
 
 LOST_RING = """
@@ -241,8 +243,8 @@ sys.path.insert(0, "sandbox")
 import subprocess, time
 import watch
 child = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
-guard = watch.Watch({"cpu_s": 0.05, "wall_s": 30.0}, jailed=False)
-guard.start()
+guard = watch.Watch(0.05, jailed=False)
+guard.started = time.monotonic()
 guard.looking = True  # the first ring does nothing
 time.sleep(3 * watch.WATCH_S)  # it comes in here
 guard.looking, guard.child = False, child.pid
@@ -263,8 +265,9 @@ def test_the_watch_looks_again_when_what_is_left_of_the_limit_can_be_used_up() -
 import sys
 sys.path.insert(0, "sandbox")
 import watch
-guard = watch.Watch({"cpu_s": 0.5, "wall_s": 30.0}, jailed=True)
-guard.child, guard.elapsed_s, guard.kill = 7, lambda: elapsed, lambda: print("killed")
+guard = watch.Watch(0.5, jailed=True)
+guard.child, guard.kill = 7, lambda: print("killed")
+watch.time.monotonic = lambda: elapsed
 watch.cpu_seconds = lambda process: used if process == 7 else 0.0
 for elapsed, used in [(0.4, 0.39), (0.6, 0.495), (0.6, 0.4), (0.6, 0.1), (0.6, 0.51)]:
     print(round(guard.look(), 3))
@@ -361,23 +364,6 @@ def test_descendants_with_and_without_the_kernels_lists_of_children(
             os.kill(pid, signal.SIGKILL)
         process.communicate(b"")
     assert procfs.descendants(process.pid) == {}
-
-
-def test_whose_fault_the_loss_of_jails_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Certain kills are the machine's. Claims from inside are so only if the kernel ran out of memory meanwhile."""
-    kills = iter([5, 5, 6])
-    monkeypatch.setattr(judging, "oom_kills", lambda: next(kills))
-    certain, claimed, blamed = judging.Deaths(), judging.Deaths(), judging.Deaths()
-    for _ in range(judging.KILLED_TRIES):
-        certain.count("killed")
-        claimed.count("claimed")
-    assert certain.by_the_machine and not certain.by_the_program and certain.all == 0
-    assert not claimed.by_the_machine and claimed.by_the_program
-    assert claimed.by_the_machine  # the counter went up
-    blamed.count("blamed")
-    assert not blamed.by_the_program
-    blamed.count("blamed")
-    assert blamed.by_the_program
 
 
 NO_PROCESS = """

@@ -18,10 +18,17 @@ def judge() -> Iterator[SyncJudge]:
         yield judge
 
 
+@pytest.fixture(scope="module")
+def uncharged() -> Iterator[SyncJudge]:
+    """A judge whose jails have no cgroups."""
+    with sync_judge(workers=2, cgroup="none") as judge:
+        yield judge
+
+
 @defence(("sandbox/runner.py", "resource.setrlimit(resource.RLIMIT_AS, (task", "0 and (0, (task"))
-def test_address_space_is_bounded(judge: SyncJudge) -> None:
-    """Nothing of these two GiB is ever touched, so that no other limit sees them."""
-    (test,) = judge.run("x = bytes(2 << 30)", limits=Limits(cpu_s=2, memory_mb=128))
+def test_address_space_is_bounded_where_nothing_else_bounds_memory(uncharged: SyncJudge) -> None:
+    """Nothing of these two GiB is ever touched, so that no other limit sees them; a cgroup would, if they were."""
+    (test,) = uncharged.run("x = bytes(2 << 30)", limits=Limits(cpu_s=2, memory_mb=128))
     assert test.verdict is Verdict.OUT_OF_MEMORY and test.peak_memory_mb < 64
 
 
@@ -38,8 +45,11 @@ def test_address_space_is_bounded(judge: SyncJudge) -> None:
         "for _ in range(9): threading.Thread(target=f).start()",
     ],
 )
-def test_memory_of_one_process_is_bounded_however_it_is_taken(judge: SyncJudge, take: str) -> None:
-    (test,) = judge.run(take, limits=Limits(cpu_s=10, memory_mb=128))
+@pytest.mark.parametrize("kind", ["judge", "uncharged"])
+def test_memory_of_one_process_is_bounded_however_it_is_taken(
+    request: pytest.FixtureRequest, kind: str, take: str
+) -> None:
+    (test,) = request.getfixturevalue(kind).run(take, limits=Limits(cpu_s=10, memory_mb=128))
     assert test.verdict is Verdict.OUT_OF_MEMORY, test
 
 
@@ -122,7 +132,7 @@ except OSError as error:
 @defence(
     (
         "sandbox/runner.py",
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))",
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (task["file_bytes"],) * 2)',
         "pass",
     ),
 )

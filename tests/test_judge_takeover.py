@@ -18,7 +18,7 @@ from rlef_plugin.judge import Limits
 from rlef_plugin.judge.wire import HEADER
 
 pytestmark = pytest.mark.nsjail
-SOCKET_LEFT_OPEN = ("sandbox/program.py", "posix.close(CONTROL_FD)", "pass")
+SOCKET_LEFT_OPEN = ("sandbox/runner.py", "posix.closerange(CONTROL_FD, max(streams) + 1)", "pass")
 POLICY_LEFT_OUT = ("sandbox/policy.kafel", "ERRNO(1) {", "ALLOW {")
 
 # Finds every mapping by asking for each place in the address space, since MAP_FIXED_NOREPLACE fails where something
@@ -77,8 +77,12 @@ def in_files():
         except OSError:
             pass
     try:
-        while data := os.read(3, 1 << 20):
-            found += occurrences(data)
+        control = __import__("_socket").socket(fileno=3)
+        control.setblocking(False)
+        while True:
+            data, attached, _, _ = control.recvmsg(1 << 20, 64)
+            streams = memoryview(attached[0][2]).cast("i") if attached else ()
+            found += sum(map(occurrences, (data, *(os.pread(one, 1 << 24, 0) for one in streams))))
     except OSError:
         pass
     for top in ("/tmp", "/dev"):
@@ -162,9 +166,23 @@ def test_with_the_runners_socket_there_is_still_no_expected_output(taken_over: P
 
 
 def forged(output: bytes, count: int) -> str:
-    """A program that sends `count` perfect results with this output in the runner's name."""
-    frame = HEADER.pack(b"T", 0, 1000, 1000, 9000, len(output), 0, 0, len(output), 0) + output
-    return f"import os\nos.write(3, {frame!r} * {count})\nos._exit(0)"
+    """A program that sends `count` perfect results with this output in the runner's name. The output of each is what
+    the judge finds in the file that it made for the test, so the program writes into all that it can get."""
+    frame = HEADER.pack(b"T", 0, 1000, 1000, 9000, 0, 0)
+    return f"""
+import os, _socket
+os.pwrite(1, {output!r}, 0)
+control = _socket.socket(fileno=3)
+control.setblocking(False)
+try:
+    while True:
+        _, attached, _, _ = control.recvmsg(1000, _socket.CMSG_SPACE(16))
+        os.pwrite(memoryview(attached[0][2]).cast("i")[1], {output!r}, 0)
+except OSError:
+    pass
+for _ in range({count}):
+    os.write(3, {frame!r})
+os._exit(0)"""
 
 
 def test_forged_results_are_worth_what_their_output_is(taken_over: Path) -> None:
@@ -180,10 +198,11 @@ def test_forged_results_are_worth_what_their_output_is(taken_over: Path) -> None
     "attack",
     [
         "os.write(3, os.urandom(1000))",
-        "os.write(3, b'T' + b'\\xff' * 72)",
-        "os.write(3, b'R' + bytes(72))",
-        "os.write(3, b'I' + bytes(72))",
+        "os.write(3, b'T' + b'\\xff' * 48)",
+        "os.write(3, b'R' + bytes(48))",
+        "os.write(3, b'I' + bytes(48))",
         "os.write(3, b'T' + bytes(30))",
+        "_send(3, 0), _send(3, os.pipe()[0]), _send(3, os.open('/tmp', 0))",
         "os.close(3), os.kill(1, 9)",
         pytest.param("[os.read(3, 1 << 20)]", marks=pytest.mark.slow),  # twice 26 s of waiting for what was eaten
         "__import__('socket').socket(fileno=3).shutdown(2)",
@@ -191,7 +210,14 @@ def test_forged_results_are_worth_what_their_output_is(taken_over: Path) -> None
 )
 def test_nonsense_from_a_runner_is_a_verdict_on_its_own_program(taken_over: Path, attack: str) -> None:
     honest = ("print(input())", [(str(i), str(i)) for i in range(5)])
-    source = f"import os\ntry: {attack}\nexcept OSError: pass\nos._exit(0)"
+    source = f"""
+import os, _socket
+def _send(fd, descriptor):
+    attached = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
+    _socket.socket(fileno=os.dup(fd)).sendmsg([b"T" + bytes(48)], attached)
+try: {attack}
+except OSError: pass
+os._exit(0)"""
     bad, good = judge_in(taken_over, [(source, [("a", "right"), ("b", "right")]), honest], 0.1)
     assert len(bad) == 2 and "accepted" not in [label for label, _ in bad]
     assert [label for label, _ in good] == ["accepted"] * 5

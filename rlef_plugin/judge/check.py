@@ -81,6 +81,7 @@ async def _run_program(judge: Judge, name: str, program: str) -> Check:
     (test,) = (await judge.run(program, [""], Limits(cpu_s=10, memory_mb=512))).tests
     said = test.stdout.decode("utf-8", "replace").strip() or f"{test.verdict.label} {test.error[-200:]}".strip()
     ok = test.verdict is Verdict.ACCEPTED and said == "ok"
+    ok = ok or (name == "memory limited" and test.verdict is Verdict.OUT_OF_MEMORY)  # by its cgroup
     fix = "" if ok else "Do not judge programs on this machine; please report this with `rlef doctor`'s output."
     return Check(f"jail: {name}", ok, "holds" if ok else said, fix)
 

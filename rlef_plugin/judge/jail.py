@@ -53,7 +53,7 @@ class JailCommand:
     jailed: bool
 
 
-def jail_command(nsjail: str | None = None, unsafe_no_jail: bool = False) -> JailCommand:
+def jail_command(nsjail: str | None = None, unsafe_no_jail: bool = False, charged: bool = False) -> JailCommand:
     box = sandbox_config()
     if unsafe_no_jail:
         argv = (_interpreter(), *box["PYTHON_FLAGS"], "-c", box["BOOT"])

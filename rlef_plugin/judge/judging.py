@@ -1,29 +1,36 @@
 """One program judged: which jail runs which test, what a jail's death means, and when to stop.
 
-Runs in the server. Inputs go to the jail, expected outputs stay here. Whose fault a dead jail is:
-- killed by SIGKILL (a process of a jail cannot do that to its process 1): the machine's. The test is run again in a
-  fresh jail, `KILLED_TRIES` times, then `SandboxError` (or the program's, see `Deaths`);
-- garbled, silent or crashed after it got the program: a second try, then the program's: EXCEPTION for that test
-  (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left.
-A child killed by SIGKILL that nobody here sent may be the kernel's victim too, so its test is run once more, and as
-often as a jail if the kernel's counter of out-of-memory kills goes up meanwhile.
-A jail whose processes together take too much is ended by the server's watch: OUT_OF_MEMORY or TIMEOUT for that test.
-Which test it was that cost a jail is only known if no results were waiting in it, so the next jails send each at once.
+Runs in the server. Inputs go to the jail as memory files, expected outputs stay here. The program's own jail takes its
+tests in order. Where workers are idle and much is left, helpers run later tests ahead in jails of their own; what
+they find counts as if it had come in order, and they give way to any program that waits.
 
-With `isolation="program"` one process first runs all tests (`sandbox/shared.py`); what it does not pass is run again,
-each test in a process of its own, and only that is a result other than ACCEPTED. Where nothing is expected there is
-nothing to pass, so each test has its own process from the start."""
+Whose fault a jail's death is:
+- its cgroup's, if the kernel killed in it because its own limit was reached: OUT_OF_MEMORY for the running test;
+- found by the server's watch: what the watch says, OUT_OF_MEMORY or TIMEOUT;
+- garbled, silent or crashed after it got the program: a second try, then the program's: EXCEPTION for that test
+  (INVALID_CODE while compiling), and after `MAX_JAILS` jails for all that are left;
+- killed, or without a process to make: perhaps the machine's. After `KILLED_TRIES` deaths nothing else runs here: the
+  program is judged alone, and if its jail dies again a canary, a program known to be right that fills the same memory,
+  is judged after it. If the canary passes, the kernel ends this program and no other: OUT_OF_MEMORY (or TIMEOUT),
+  marked and counted in `ProgramResult.killed`. If the canary fails the judge is broken: `SandboxError`.
+A test's process killed by a SIGKILL that nobody here sent may be the kernel's victim too, so that test is run once
+more, and goes the same way if the kernel's counter of out-of-memory kills goes up meanwhile.
+A helper decides none of this: what goes wrong there is run again by the program's own jail."""
 
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections import Counter, deque
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from rlef_plugin.judge.cgroups import bound_bytes
 from rlef_plugin.judge.compare import outputs_match
 from rlef_plugin.judge.jail import sandbox_config
-from rlef_plugin.judge.process import CpuSpent, JailProcess
-from rlef_plugin.judge.procfs import inherit_code, oom_kills
+from rlef_plugin.judge.process import Found, JailProcess
+from rlef_plugin.judge.procfs import oom_kills
 from rlef_plugin.judge.verdicts import (
     Limits,
     Measurement,
@@ -34,26 +41,44 @@ from rlef_plugin.judge.verdicts import (
     broken_limit,
     describe_exit,
 )
-from rlef_plugin.judge.wire import Frame, GarbledFrame, pack, read_frame
+from rlef_plugin.judge.wire import Frame, GarbledFrame, memory_file, pack, plain_size, read_range
 
-KILLED_TRIES = 4
-OUT_OF_MEMORY_KILLER = f"A jail was killed {KILLED_TRIES} times in a row: look for an out-of-memory killer."
+KILLED_TRIES = 3
 BLAMED_TRIES = 2
 MAX_JAILS = 8  # lost by the program's own fault
-NO_PROCESS_PAUSE_S = 0.5  # times the number of tries
+NO_PROCESS_PAUSE_S = 0.5
 COMPILE_S = 30.0  # wall seconds; an honest program needs milliseconds
-SILENCE_S = 20.0  # wall seconds a runner may be late beyond a test's own wall limit
 SPENT, STOPPED = 1, 2  # flags of a test, as in sandbox/runner.py
-CPU_SLACK_S = 2.0  # results wait for each other for a quarter of a second, so that several tests can end between two
-JAIL_OVERHEAD_BYTES = 64 * 2**20  # of memory, for nsjail and the runner
-INHERIT_TESTS = 8  # from so many on, saving page faults in each is worth what it costs once
-SHARED_TESTS, SHARED_GROWTH = 8, 8  # of one process where a failure ends it, and how many times more in the next one
-SHARED_SLACK_S = 0.02  # CPU seconds a shared process may use between its tests
+AHEAD = 2  # tests given to a jail, so that it need not wait for the next one
 LARGE_BYTES = 1 << 20  # outputs from here on are compared in a thread, so that other jails are still served
+OVERSIZED_OUTPUT_BYTES = 65536  # of an output beyond its limit, its start
+ERROR_BYTES = 16384  # of standard error, its end
+HELP_AFTER_S, HELP_FOR_S = 0.1, 0.3  # a program gets helpers once it has run for so long and so much is left
+HELPERS_LOOK_S = 0.05
+FILL_S = 0.01  # no program fills 64 MiB in less, so shorter tests are not asked whether they did
+BROKE = "The program broke its sandbox."
+KILLED = "The kernel ended the program's jail at every try, and not that of a program known to be right."
+NOT_RUN = "Not run, since the kernel ended the program's jail at every try in an earlier test."
+BOUND_MET = (
+    "All processes of the program together, with the memory of the kernel that they use, took more than {} MiB."
+)
+CANARY = """
+import os
+filled = bytearray(%d)
+filled[::4096] = b"1" * len(range(0, len(filled), 4096))
+child = os.fork()
+if not child:
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) * sum(map(int, input().split())))
+"""
+CANARY_TEST = b"20 22", b"294"
+CANARY_ROOM_MB = 16  # of its limit, for its interpreter
 
 
 @dataclass(slots=True)
 class Job:
+    """A program, its tests, and what is known of them so far."""
+
     source: bytes
     inputs: list[bytes]
     expected: list[bytes] | None  # None: nothing is compared, a clean run is ACCEPTED
@@ -63,25 +88,65 @@ class Job:
     kept_stdout_bytes: int = 16384
     input_file: str | None = None
     output_file: str | None = None
+    results: dict[int, TestResult] = field(default_factory=dict)
+    todo: deque[int] = field(default_factory=deque)  # tests that no jail has, in order
+    end: int = 0  # tests from here on are not wanted: their number, or behind the first failure
     compiled: bool = False
-    killed_test: int = -1  # whose process was killed last,
-    kills: int = 0  # how often in a row,
-    oom_kills: int = 0  # and the machine's count of them when it first was
-    at_once: bool = False  # each result is sent as soon as it is there, so that the running test is the next one here
-    isolation: str = "test"
-    accepted: dict[int, TestResult] = field(default_factory=dict)  # of tests not in `done` yet, by a shared process
-    done: list[TestResult] = field(default_factory=list)
+    started: float = 0.0  # event loop time
+    killed: int = 0  # tests whose jail the kernel ended at every try
+    kills: Counter[int] = field(default_factory=Counter)  # of a test's process, by a SIGKILL that is not ours
+    oom_kills: int = 0  # the machine's count of them when one first was
+    helpers: set[asyncio.Task[None]] = field(default_factory=set)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.end = len(self.inputs)
+        self.todo.extend(range(self.end))
 
     @property
     def finished(self) -> bool:
-        stopped = self.stop_at_failure and self.done and self.done[-1].verdict is not Verdict.ACCEPTED
-        return bool(stopped) or (self.compiled and len(self.done) == len(self.inputs))
+        return self.compiled and all(index in self.results for index in range(self.end))
+
+    def settle(self, index: int, result: TestResult) -> None:
+        self.results[index] = result
+        if self.stop_at_failure and result.verdict is not Verdict.ACCEPTED:
+            self.end = min(self.end, index + 1)
+            self.todo = deque(one for one in self.todo if one < self.end)
+        self.changed.set()
+
+    def give_back(self, indexes: Iterable[int]) -> None:
+        """Tests that a jail had and did not end."""
+        again = {index for index in indexes if index < self.end and index not in self.results}
+        self.todo = deque(sorted(again.union(self.todo)))
+        self.changed.set()
+
+    def fail(self, indexes: Iterable[int], verdict: Verdict, error: str, found: Found | None = None) -> None:
+        """Tests whose jail was lost, so that only the watch has measured anything of them."""
+        measured = (found.cpu_s, found.wall_s, found.memory_bytes / 2**20) if found else (0.0, 0.0, 0.0)
+        for index in list(indexes):
+            self.todo = deque(one for one in self.todo if one != index)
+            self.settle(index, TestResult(verdict, *measured, b"", error))
 
     def result(self) -> ProgramResult:
-        verdicts = (test.verdict for test in self.done)
-        return ProgramResult(
-            next((v for v in verdicts if v is not Verdict.ACCEPTED), Verdict.ACCEPTED), tuple(self.done)
-        )
+        tests = tuple(self.results[index] for index in range(self.end))
+        verdict = next((test.verdict for test in tests if test.verdict is not Verdict.ACCEPTED), Verdict.ACCEPTED)
+        return ProgramResult(verdict, tests, killed=self.killed)
+
+
+class Floor(Protocol):
+    """What the server offers: jails, and places for those who use them."""
+
+    async def take(self) -> JailProcess:
+        """A fresh jail; whoever takes it ends it."""
+        ...
+
+    def help(self, job: Job) -> bool:
+        """Starts a helper for a program, if there is an idle worker and no program waits for one."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Nothing else runs meanwhile."""
+        ...
 
 
 class NotCompilable(Exception):
@@ -92,247 +157,300 @@ class NoProcess(Exception):
     """The runner says that the machine let it make no process."""
 
 
-class RunAgain(Exception):
-    """What may not be a test's own doing: it is run once more, in a fresh jail."""
+class ProcessKilled(Exception):
+    """A test's process was killed by a SIGKILL that nobody here sent."""
+
+
+class Lost(Exception):
+    """A jail ended before its tests did. `index` is the test that ran, -1 while compiling."""
+
+    def __init__(self, jail: JailProcess, index: int, error: Exception) -> None:
+        super().__init__(index)
+        self.jail, self.index, self.error = jail, index, error
+
+
+LOSSES = (Found, EOFError, TimeoutError, GarbledFrame, NoProcess, ProcessKilled)
+
+
+async def judge_program(job: Job, floor: Floor) -> ProgramResult:
+    """Every jail taken is ended here, also when this task is cancelled."""
+    losses = Losses()
+    job.started = asyncio.get_running_loop().time()
+    helping = asyncio.create_task(_call_help(job, floor))
+    try:
+        while not job.finished:
+            if job.compiled and not job.todo:  # helpers have what is left
+                job.changed.clear()
+                await job.changed.wait()
+                continue
+            try:
+                await (_judge_alone if losses.killed >= KILLED_TRIES else _use_jail)(job, floor)
+            except Lost as lost:
+                await losses.settle(job, lost)
+        return job.result()
+    except NotCompilable as error:
+        return ProgramResult(Verdict.INVALID_CODE, (), str(error))
+    finally:
+        for task in (helping, *job.helpers):
+            task.cancel()
+        await asyncio.gather(helping, *job.helpers, return_exceptions=True)
+
+
+async def _use_jail(job: Job, floor: Floor, most: int = -1) -> None:
+    jail = await floor.take()
+    try:
+        await _drive(jail, job, most)
+    finally:
+        jail.end()
 
 
 @dataclass(slots=True)
-class Deaths:
-    """Of this program's jails: how many by its own fault, and without progress between them, by whose.
+class Losses:
+    """The jails that a program lost: what each says, and how many without progress between them."""
 
-    What is said of a kill from inside a jail is a claim: a program that has taken over its runner can make it too. It
-    is believed at first, and in the end only if the kernel has run out of memory meanwhile.
-    """
-
-    all: int = 0
-    killed: int = 0  # certainly, as nsjail itself was
-    claimed: int = 0
+    killed: int = 0
     blamed: int = 0
-    oom_kills: int = 0  # of the machine, when the first claim was made
+    all_blamed: int = 0
+    progress: tuple[bool, int] = (False, 0)
 
-    def count(self, cause: str) -> None:
-        if cause == "claimed" and not self.claimed:
-            self.oom_kills = oom_kills()
-        setattr(self, cause, getattr(self, cause) + 1)
-        self.all += cause == "blamed"
+    async def settle(self, job: Job, lost: Lost) -> None:
+        """Gives the test that ran a verdict, or lets it be run again; raises NotCompilable for the compiler."""
+        if self.progress != (progress := (job.compiled, len(job.results))):
+            self.killed, self.blamed, self.progress = 0, 0, progress
+        cause = await _cause(job, lost)
+        if isinstance(cause, Found):
+            return self._found(job, lost, cause)
+        self.killed += cause == "killed"
+        self.blamed += cause == "blamed"
+        self.all_blamed += cause == "blamed"
+        if self.blamed >= BLAMED_TRIES or self.all_blamed >= MAX_JAILS:
+            if lost.index < 0:
+                raise NotCompilable("The compiler crashed or hung on this program.")
+            all_left = self.all_blamed >= MAX_JAILS and not job.stop_at_failure
+            job.fail(job.todo if all_left else [lost.index], Verdict.EXCEPTION, BROKE)
 
-    @property
-    def by_the_machine(self) -> bool:
-        believed = self.killed or oom_kills() > self.oom_kills
-        return bool(believed) and self.killed + self.claimed >= KILLED_TRIES
-
-    @property
-    def by_the_program(self) -> bool:
-        return self.blamed >= BLAMED_TRIES or self.all >= MAX_JAILS or self.claimed >= KILLED_TRIES
-
-
-async def judge_program(job: Job, take: Callable[[], Awaitable[JailProcess]]) -> ProgramResult:
-    """`take()` gives a fresh jail; every one taken is ended here, also when this task is cancelled."""
-    deaths = Deaths()
-    while not job.finished:
-        progress = (job.compiled, len(job.done))
-        jail = await take()
-        try:
-            await _drive(jail, job)
-        except NotCompilable as error:
-            return ProgramResult(Verdict.INVALID_CODE, (), str(error))
-        except RunAgain:
-            pass
-        except (MemoryError, CpuSpent) as error:
-            if job.at_once:
-                verdict = Verdict.OUT_OF_MEMORY if isinstance(error, MemoryError) else Verdict.TIMEOUT
-                job.done.append(_failed(verdict, str(error)))
-        except (EOFError, OSError, GarbledFrame, TimeoutError, NoProcess) as error:
-            if (job.compiled, len(job.done)) != progress:
-                deaths = Deaths(deaths.all)
-            deaths.count(await _cause(jail, error))
-            if isinstance(error, NoProcess):
-                await asyncio.sleep(NO_PROCESS_PAUSE_S * deaths.claimed)
-        finally:
-            jail.end()
-        job.at_once = True
-        if deaths.by_the_machine:
-            raise SandboxError(OUT_OF_MEMORY_KILLER)
-        if deaths.by_the_program:
-            if not job.compiled:
-                return ProgramResult(Verdict.INVALID_CODE, (), "The compiler crashed or hung on this program.")
-            left = len(job.inputs) - len(job.done)
-            broke = _failed(Verdict.EXCEPTION, "The program broke its sandbox.")
-            job.done += [broke] * (left if deaths.all >= MAX_JAILS and not job.stop_at_failure else 1)
-            deaths = Deaths(deaths.all)
-    return job.result()
+    def _found(self, job: Job, lost: Lost, found: Found) -> None:
+        if lost.index < 0:
+            raise NotCompilable(f"The compiler took too much of this machine: {found}")
+        job.fail([lost.index], found.verdict, str(found), found)
 
 
-def _failed(verdict: Verdict, error: str) -> TestResult:
-    """Of a test whose jail was lost, so nothing of it is measured."""
-    return TestResult(verdict, 0.0, 0.0, 0.0, b"", error)
-
-
-async def _cause(jail: JailProcess, error: Exception) -> str:
-    """`killed`: nsjail itself, by SIGKILL. `claimed`: it reports that of its child, as 128 + 9, or the child that it
-    can make no process. Else `blamed`: the program."""
+async def _cause(job: Job, lost: Lost) -> str | Found:
+    """`killed`: perhaps by the machine. `blamed`: the program. `again`: a process that was killed for the first time,
+    or what the watch found."""
+    error = lost.error
+    if isinstance(error, Found):
+        return error
     if isinstance(error, NoProcess):
-        return "claimed"
+        await asyncio.sleep(NO_PROCESS_PAUSE_S)
+        return "killed"
+    if isinstance(error, ProcessKilled):
+        return "killed" if oom_kills() > job.oom_kills else "again"
     if isinstance(error, GarbledFrame | TimeoutError):
         return "blamed"
-    await asyncio.wait([jail.exited], timeout=1)
-    status = os.waitstatus_to_exitcode(jail.exited.result()) if jail.exited.done() else None
-    return {-9: "killed", 137: "claimed"}.get(status, "blamed")  # type: ignore[arg-type]
+    await asyncio.wait([lost.jail.exited], timeout=1)
+    if found := _bound_met(lost.jail, job):
+        return found
+    # nsjail itself was killed, or it reports that of its child, as 128 + 9.
+    status = os.waitstatus_to_exitcode(lost.jail.exited.result()) if lost.jail.exited.done() else None
+    return "killed" if status in (-signal.SIGKILL, 128 + signal.SIGKILL) else "blamed"
 
 
-async def _drive(jail: JailProcess, job: Job) -> None:
-    """Has the tests run that are left, and takes their results until the last, a stop, or a spent jail."""
-    jail.deadline = asyncio.get_running_loop().time() + COMPILE_S
-    jail.memory_limit_bytes = job.limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
-    jail.cpu_limit_s = 2 * job.limits.cpu_s + CPU_SLACK_S
-    # Once, as a later jail is here because that went wrong; and never where no output says what a test left behind.
-    shared = job.isolation == "program" and not job.compiled and job.expected is not None
-    _take_accepted(job)
-    first = _left(job)[: SHARED_TESTS if job.stop_at_failure else None] if shared else _left(job)
-    jail.writer.write(pack(_task(job) | _batch(job, first, shared)))
-    compiled = await read_frame(jail.reader, 0)
-    if compiled.kind == b"I":
-        raise NotCompilable(compiled.output.decode("utf-8", "replace"))
-    if compiled.kind != b"C":
-        raise GarbledFrame(f"kind {compiled.kind!r} instead of a compiler's answer")
-    job.compiled = True
-    if len(first) >= INHERIT_TESTS and not shared:
-        inherit_code(jail.pid)
-    # Only now, as a runner that left with unread inputs would cost us what it said last.
-    _send_inputs(jail, job, first)
-    if shared:
+def _bound_met(jail: JailProcess, job: Job) -> Found | None:
+    """Whether the kernel killed in this jail because its own limit was met: then that is the program's doing."""
+    if not jail.cgroup or not jail.cgroup.oom_kills:
+        return None
+    peak = jail.cgroup.peak_bytes
+    return Found(Verdict.OUT_OF_MEMORY, BOUND_MET.format(_bound_bytes(job) >> 20), memory_bytes=peak)
+
+
+async def _judge_alone(job: Job, floor: Floor) -> None:
+    """The next test while nothing else runs here, and a canary if that costs another jail."""
+    async with floor.alone():
         try:
-            await _drive_shared(jail, job, first)
-        except (MemoryError, CpuSpent, EOFError, OSError, GarbledFrame, TimeoutError, NoProcess) as error:
-            raise RunAgain from error  # of no test in particular
-        if not _left(job):
-            return _take_accepted(job)
-        jail.writer.write(pack(_batch(job, _left(job), shared=False)))
-        _send_inputs(jail, job, _left(job))
-    for index in _left(job):
-        _take_accepted(job)
-        frame = await _next_result(jail, job)
-        if frame.kind != b"T":
-            raise GarbledFrame(f"kind {frame.kind!r} instead of a test's result")
-        result = await _judge_test(frame, job, index)
-        killed = result.verdict is Verdict.EXCEPTION and frame.numbers[0] & 0x7F == signal.SIGKILL
-        if killed and _by_the_kernel(job, index):
-            raise RunAgain
-        job.done.append(result)
-        if job.finished or frame.numbers[6] & SPENT:
+            return await _use_jail(job, floor, most=1)
+        except Lost as lost:
+            if await _cause(job, lost) not in ("killed", "again"):
+                raise
+            index, jail = lost.index, lost.jail
+        await _judge_canary(job, floor)
+    if index < 0:
+        raise NotCompilable(KILLED)
+    job.killed += 1
+    over = jail.cpu_s > job.limits.cpu_s
+    job.fail([index], Verdict.TIMEOUT if over else Verdict.OUT_OF_MEMORY, KILLED)
+    job.fail(job.todo, Verdict.OUT_OF_MEMORY, NOT_RUN)
+
+
+async def _judge_canary(job: Job, floor: Floor) -> None:
+    """Raises SandboxError if a program that is known to be right, and fills the same memory, fails as well."""
+    memory_mb = job.limits.memory_mb
+    size = max(memory_mb - CANARY_ROOM_MB, 1) * 2**20
+    canary = Job((CANARY % size).encode(), [CANARY_TEST[0]], [CANARY_TEST[1]], Limits(30.0, memory_mb))
+    said = "its jail was killed as well"
+    with suppress(Lost, NotCompilable):
+        await _use_jail(canary, floor)
+        said = f"it got {canary.result().verdict.label}"
+        if canary.result().accepted:
             return
-    _take_accepted(job)
+    raise SandboxError(
+        f"A jail was killed {KILLED_TRIES + 1} times in a row, and the canary, a program known to be right that fills "
+        f"{memory_mb} MiB, fails too ({said}): free memory on this machine, or look for what kills processes there."
+    )
 
 
-def _by_the_kernel(job: Job, index: int) -> bool:
-    """Whether this test's process may have been killed for want of memory; raises if that was so at every try."""
-    if job.killed_test != index:
-        job.killed_test, job.kills, job.oom_kills = index, 1, oom_kills()
-        return True
-    job.kills += 1
-    if oom_kills() == job.oom_kills:
-        return False
-    if job.kills >= KILLED_TRIES:
-        raise SandboxError(OUT_OF_MEMORY_KILLER)
-    return True
+# ---- helpers ----
 
 
-async def _drive_shared(jail: JailProcess, job: Job, batch: list[int]) -> None:
-    """Runs all tests in one process, in batches that grow if a failure is to end it, and keeps what is accepted."""
-    growth = SHARED_TESTS
+async def _call_help(job: Job, floor: Floor) -> None:
+    """Starts helpers as soon as they can end the program sooner by more than they cost."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(HELP_AFTER_S)
     while True:
-        found: dict[int, TestResult] = {}
-        used_s = 0.0
-        for index in [*batch, -1]:
-            frame = await _next_result(jail, job)
-            if frame.kind != b"T" or index < 0:
-                break
-            result = await _judge_test(frame, job, index)
-            used_s += result.cpu_s
-            found[index] = result
-        if frame.kind != b"S":
-            raise GarbledFrame(f"kind {frame.kind!r} instead of the end of a shared process")
-        _, cpu_us, _, peak_kib, *_ = frame.numbers
-        children_s = max(0.0, cpu_us / 1e6 - used_s)  # of no test in particular, so each must be able to afford it
-        within = children_s < 0.1 * used_s + SHARED_SLACK_S and peak_kib / 1024 <= job.limits.memory_mb
-        accepted = {
-            index: replace(result, peak_memory_mb=peak_kib / 1024)
-            for index, result in found.items()
-            if result.verdict is Verdict.ACCEPTED and within and result.cpu_s + children_s <= job.limits.cpu_s
-        }
-        job.accepted |= accepted
-        left = _left(job)
-        growth *= SHARED_GROWTH
-        if len(accepted) < len(batch) or not left:
-            return
-        batch = left[:growth]
-        jail.writer.write(pack(_batch(job, batch, shared=True)))
-        _send_inputs(jail, job, batch)
+        a_test_s = (loop.time() - job.started) / (len(job.results) + 1)
+        while len(job.todo) > 0 and a_test_s * (len(job.todo) - len(job.helpers)) > HELP_FOR_S and floor.help(job):
+            pass
+        await asyncio.sleep(HELPERS_LOOK_S)
 
 
-async def _next_result(jail: JailProcess, job: Job) -> Frame:
-    jail.test_started = asyncio.get_running_loop().time()
-    jail.deadline = jail.test_started + job.limits.wall_s + SILENCE_S
-    frame = await read_frame(jail.reader, job.limits.output_bytes)
-    jail.deadline = jail.test_started = 0.0  # until its result is compared, which can take long
-    if frame.kind == b"M":
-        raise NoProcess
-    return frame
+async def help_program(job: Job, floor: Floor) -> None:
+    """Runs tests ahead until none is left. What goes wrong is left to the program's own jail."""
+    with suppress(Lost, NotCompilable):
+        await _use_jail(job, floor)
 
 
-def _left(job: Job) -> list[int]:
-    """The tests that still have to be run."""
-    return [index for index in range(len(job.done), len(job.inputs)) if index not in job.accepted]
+# ---- one jail ----
 
 
-def _take_accepted(job: Job) -> None:
-    while (result := job.accepted.pop(len(job.done), None)) is not None:
-        job.done.append(result)
+async def _drive(jail: JailProcess, job: Job, most: int = -1) -> None:
+    """Has the tests run that are left, `most` of them at the most; ends at a spent jail. Raises Lost."""
+    given: deque[tuple[int, list[int]]] = deque()  # tests that the jail has, with their streams
+    try:
+        await _compile(jail, job)
+        spent = False
+        while not spent:
+            while job.todo and most and len(given) < (1 if job.helpers else AHEAD):
+                most -= 1
+                given.append((index := job.todo.popleft(), _give_test(jail, job.inputs[index])))
+            if not given:
+                return
+            frame = await _next_result(jail, len(given) > 1)
+            index, streams = given[0]
+            spent = bool(frame.numbers[4] & SPENT)
+            result = await _judge_test(frame, streams, jail, job, index)
+            given.popleft()
+            _close(streams)
+            job.settle(index, result)
+    except LOSSES as error:
+        raise Lost(jail, given[0][0] if given else -1, error) from error
+    finally:
+        jail.end_test()
+        for _, streams in given:
+            _close(streams)
+        job.give_back(index for index, _ in given)
 
 
-def _send_inputs(jail: JailProcess, job: Job, tests: list[int]) -> None:
-    """Empty buffers would make asyncio write once more, to a runner that may have left after its last test."""
-    waiting = [job.inputs[index] for index in tests if job.inputs[index]]
-    if waiting:
-        jail.writer.writelines(waiting)
-
-
-def _batch(job: Job, tests: list[int], shared: bool) -> dict[str, object]:
-    return {"input_sizes": [len(job.inputs[index]) for index in tests], "shared": shared, "more": shared}
-
-
-def _task(job: Job) -> dict[str, object]:
+async def _compile(jail: JailProcess, job: Job) -> None:
     limits = job.limits
-    return {
+    jail.watch(limits, _bound_bytes(job))
+    jail.deadline = asyncio.get_running_loop().time() + COMPILE_S
+    slack = sandbox_config()["ADDRESS_SPACE_SLACK"]
+    largest = max(map(len, job.inputs), default=0) if job.input_file else 0
+    task = {
         "source": job.source,
         "cpu_s": limits.cpu_s,
-        "wall_s": limits.wall_s,
-        "memory_bytes": limits.memory_mb * 2**20 + sandbox_config()["ADDRESS_SPACE_SLACK"],
-        "memory_kib": limits.memory_mb * 2**10,
-        "output_bytes": limits.output_bytes,
-        "eager": job.stop_at_failure,
-        "at_once": job.at_once,
-        "largest_input": max(map(len, job.inputs), default=0),
+        "address_space": 0 if jail.cgroup else limits.memory_mb * 2**20 + slack,
+        # One byte more than allowed, so that an output of exactly the limit is seen to fit.
+        "file_bytes": max(limits.output_bytes + 1, largest, len(job.source)),
         "input_file": job.input_file,
         "output_file": job.output_file,
     }
+    jail.send_file(pack(task)[8:])
+    frame = await jail.receive()
+    if frame.kind == b"M":
+        raise NoProcess
+    if frame.kind == b"I":
+        raise NotCompilable(frame.text.decode("utf-8", "replace"))
+    if frame.kind != b"C":
+        raise GarbledFrame(f"kind {frame.kind!r} instead of a compiler's answer")
+    job.compiled = True
 
 
-async def _judge_test(frame: Frame, job: Job, index: int) -> TestResult:
-    status, cpu_us, wall_us, peak_kib, output_bytes, error_bytes, flags = frame.numbers
-    measured = Measurement(
-        status, cpu_us / 1e6, wall_us / 1e6, peak_kib / 1024, output_bytes, error_bytes, bool(flags & STOPPED)
-    )
-    verdict = broken_limit(measured, job.limits, strict_exit=job.strict_exit)
+def _bound_bytes(job: Job) -> int:
+    limits = job.limits
+    return bound_bytes(limits.memory_mb * 2**20, limits.output_bytes, sandbox_config()["SCRATCH_BYTES"])
+
+
+def _give_test(jail: JailProcess, data: bytes) -> list[int]:
+    """Sends a test's streams, made for it alone. Returns this side's descriptors of them."""
+    streams = [memory_file("stdin", data), memory_file("stdout"), memory_file("stderr")]
+    jail.send(b"T", streams)
+    if not jail.test_started:
+        jail.begin_test()
+    return streams
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+async def _next_result(jail: JailProcess, another: bool) -> Frame:
+    frame = await jail.receive()
+    jail.end_test()
+    if another:
+        jail.begin_test()
+    if frame.kind == b"M":
+        raise NoProcess
+    if frame.kind != b"T":
+        raise GarbledFrame(f"kind {frame.kind!r} instead of a test's result")
+    return frame
+
+
+async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: Job, index: int) -> TestResult:
+    """What a test did is worth. Raises ProcessKilled if the machine may have killed it."""
+    limits = job.limits
+    status, cpu_us, wall_us, peak_kib, flags, _ = frame.numbers
+    outputs = frame.descriptors if job.output_file else streams[1:2]  # none, if the program wrote no file
+    size, error_size = sum(map(plain_size, outputs)), plain_size(streams[2])
+    bound_met = wall_us > FILL_S * 1e6 and _bound_met(jail, job)
+    peak_bytes = max(peak_kib * 1024, bound_met.memory_bytes if bound_met else 0)
+    stopped = bool(flags & STOPPED)
+    measured = Measurement(status, cpu_us / 1e6, wall_us / 1e6, peak_bytes / 2**20, size, error_size, stopped)
+    verdict = Verdict.OUT_OF_MEMORY if bound_met else broken_limit(measured, limits, strict_exit=job.strict_exit)
+    if verdict is Verdict.EXCEPTION and status & 0x7F == signal.SIGKILL and _perhaps_the_kernel(job, index):
+        raise ProcessKilled
+    if bound_met:
+        jail.watch(limits, _bound_bytes(job))  # the counters start anew
+    wanted = size if size <= limits.output_bytes else OVERSIZED_OUTPUT_BYTES
+    output = b"".join(read_range(one, 0, wanted) for one in outputs)
+    _close(frame.descriptors)
     if verdict is None:
-        verdict = await _compare(frame.output, job.expected[index]) if job.expected else Verdict.ACCEPTED
-    error = frame.error.decode("utf-8", "replace")
+        verdict = await _compare(output, job.expected[index]) if job.expected else Verdict.ACCEPTED
+    error = ""
+    if verdict is not Verdict.ACCEPTED or job.expected is None:
+        start = max(0, error_size - ERROR_BYTES)
+        error = read_range(streams[2], start, ERROR_BYTES).decode("utf-8", "replace")
     if verdict is Verdict.EXCEPTION and not error.strip():
         error = describe_exit(status)
-    stdout = frame.output[: job.kept_stdout_bytes]
     return TestResult(
-        verdict, measured.cpu_s, measured.wall_s, measured.peak_memory_mb, stdout, error, stdout_bytes=output_bytes
+        verdict,
+        measured.cpu_s,
+        measured.wall_s,
+        measured.peak_memory_mb,
+        output[: job.kept_stdout_bytes],
+        error,
+        stdout_bytes=size,
     )
+
+
+def _perhaps_the_kernel(job: Job, index: int) -> bool:
+    """Whether a killed process is to be run once more: the first time, and while the kernel kills others too."""
+    job.kills[index] += 1
+    if job.kills[index] == 1:
+        job.oom_kills = oom_kills()
+        return True
+    return oom_kills() > job.oom_kills
 
 
 async def _compare(output: bytes, expected: bytes) -> Verdict:

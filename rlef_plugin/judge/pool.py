@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from rlef_plugin.judge.jail import jail_command, sandbox_config, sandbox_folder
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
@@ -63,7 +63,7 @@ class LocalJudge:
         self._config = config
         self._process = process
         self._errors = errors
-        self._waiting: dict[int, asyncio.Future[ProgramResult]] = {}
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._slots = asyncio.Semaphore(IN_FLIGHT_PER_WORKER * config.worker_count)
         self._number = 0
         self._broken = ""
@@ -103,7 +103,6 @@ class LocalJudge:
             "inputs": [_encode(text) for text in inputs],
             "limits": (limits.cpu_s, limits.memory_mb, limits.output_bytes),
             "strict_exit": self._config.strict_exit,
-            "isolation": self._config.isolation,
             "kept_stdout_bytes": self._config.kept_stdout_bytes,
         }
 
@@ -123,6 +122,17 @@ class LocalJudge:
             finally:
                 del self._waiting[number]
 
+    async def loop_lag_s(self) -> float:
+        """The longest that the server was busy with one thing since the last call; the first call starts the clock."""
+        self._number += 1
+        number = self._number
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._writer.write(pack(("lag", number)))
+        try:
+            return await answer
+        finally:
+            del self._waiting[number]
+
     async def close(self) -> None:
         """Ends the server and every jail; programs still being judged fail with SandboxError."""
         self._break("The judge was closed.")
@@ -140,10 +150,12 @@ class LocalJudge:
     async def connect(self, sock: socket.socket) -> None:
         """Sends the set-up and waits until the first jail is ready."""
         self._reader, self._writer = await asyncio.open_connection(sock=sock)
-        command = jail_command(self._config.nsjail, self._config.unsafe_no_jail)
+        nsjail, unsafe = self._config.nsjail, self._config.unsafe_no_jail
+        commands = [asdict(jail_command(nsjail, unsafe, charged=charged)) for charged in (False, True)]
         runner = (str(sandbox_folder()), list(sandbox_config()["RUNNER_MODULES"]))
         workers = self._config.worker_count
-        self._writer.write(pack({"workers": workers, "command": asdict(command), "runner": runner}))
+        setup = {"workers": workers, "commands": commands, "runner": runner, "cgroup": self._config.cgroup}
+        self._writer.write(pack(setup))
         try:
             async with asyncio.timeout(START_S):
                 kind, *rest = await read_message(self._reader)
@@ -163,7 +175,7 @@ class LocalJudge:
                 if kind == "error":
                     answer.set_exception(SandboxError(content))
                 else:
-                    answer.set_result(_result(content))
+                    answer.set_result(_result(content) if isinstance(content, tuple) else content)
         except (EOFError, ConnectionError):
             self._break(self._server_ended())
 
@@ -191,8 +203,9 @@ def _encode(text: str) -> bytes:
 
 
 def _result(content: tuple) -> ProgramResult:
-    verdict, tests, error = content
-    return ProgramResult(Verdict(verdict), tuple(TestResult(Verdict(test[0]), *test[1:]) for test in tests), error)
+    verdict, tests, error, killed = content
+    results = tuple(TestResult(Verdict(test[0]), *test[1:]) for test in tests)
+    return ProgramResult(Verdict(verdict), results, error, killed=killed)
 
 
 def _end_process(keeper: subprocess.Popen[bytes]) -> None:

@@ -1,9 +1,9 @@
 """One running jail, seen from the server: started ahead of its program, used for one program, ended.
 
-The jail's file descriptors 0, 1 and 2 are memory files made here, so that a program reads and writes real files
-without being allowed to make memory files itself. Ending a jail means closing its control socket (an idle runner then
-leaves)
-and SIGTERM to nsjail, which kills and reaps what is inside; SIGKILL would leave that to whoever adopts it."""
+A test's streams are three memory files made here, which the runner gets with the test and this side reads afterwards.
+The jail's own descriptors 0, 1 and 2 are such files too, for starting up. Ending a jail means closing its control
+socket (an idle runner then leaves) and SIGTERM to nsjail, which kills and reaps what is inside; SIGKILL would leave
+that to whoever adopts it."""
 
 import asyncio
 import os
@@ -12,72 +12,183 @@ import shutil
 import signal
 import socket
 import tempfile
-from functools import partial
+from collections import deque
+from collections.abc import Sequence
 
+from rlef_plugin.judge.cgroups import Cgroups, JailCgroup
 from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure, sandbox_config
-from rlef_plugin.judge.procfs import set_oom_score
-from rlef_plugin.judge.verdicts import SandboxError
-from rlef_plugin.judge.wire import pack, read_frame
+from rlef_plugin.judge.procfs import Use, set_oom_score
+from rlef_plugin.judge.verdicts import Limits, SandboxError, Verdict
+from rlef_plugin.judge.wire import Frame, memory_file, pack, unpack
 
 START_S = 20.0  # a jail that is not ready by then is given up
 JAIL_OOM_SCORE, SERVER_OOM_SCORE = 1000, 900  # for want of memory jails die first, then their server, then its caller
 END_S = 3.0  # nsjail gets this long after SIGTERM
 RESERVED_FD = 9  # file descriptors up to here are jail-side numbers, so the server's own must lie above
+JAIL_OVERHEAD_BYTES = 64 * 2**20  # of memory, for nsjail and the runner, and what a watch sees too late
+CPU_SLACK_S = 2.0  # the runner's own watch comes first, where it can see the process
+SILENCE_S = 20.0  # wall seconds a runner may be late beyond a test's own wall limit
+PACKET_BYTES = 1 << 16
+MAX_DESCRIPTORS = 1  # that a jail may send at a time
 
 
-class CpuSpent(Exception):
-    """All processes of a test together have used more CPU time than the runner can have let them by mistake."""
+class Found(Exception):
+    """What the watch says of a running test: a verdict, why, and what it measured."""
+
+    def __init__(
+        self, verdict: Verdict, reason: str, cpu_s: float = 0.0, wall_s: float = 0.0, memory_bytes: int = 0
+    ) -> None:
+        super().__init__(reason)
+        self.verdict, self.cpu_s, self.wall_s, self.memory_bytes = verdict, cpu_s, wall_s, memory_bytes
 
 
 class JailProcess:
-    def __init__(self, pid: int, exited: asyncio.Future[int], said: tuple[int, int], scratch: str | None) -> None:
+    """A jail with its control socket. What comes on it is a queue of frames, ended by a failure."""
+
+    def __init__(self, pid: int, exited: asyncio.Future[int], control: socket.socket) -> None:
         self.pid = pid
         self.exited = exited  # its wait status
+        self.control = control
+        self.cgroup: JailCgroup | None = None
+        self.limits = Limits()
         self.deadline = 0.0  # event loop time at which a silent jail is given up; 0 = none
-        self.test_started = 0.0  # event loop time at which its last result came; 0 = none runs
-        self.memory_limit_bytes = 0  # of all its processes together
-        self.cpu_limit_s = 0.0  # of all its processes together, from when a test is first seen to run
-        self.cpu_seen: tuple[float, float] = (0.0, 0.0)  # `test_started` then, and CPU seconds until then
-        self.reader: asyncio.StreamReader
-        self.writer: asyncio.StreamWriter
-        self._said: tuple[int, ...] = said  # where ld.so and nsjail write their complaints
-        self._scratch = scratch
+        self.test_started = 0.0  # event loop time at which the running test began; 0 = none runs
+        self.answered = 0  # frames that came
+        self.cpu_s = 0.0  # of the running test, when it was last looked at
+        self.log: tuple[int, ...] = ()  # where ld.so and nsjail write their complaints
+        self.scratch: str | None = None
+        self._frames: deque[Frame] = deque()
+        self._failure: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(control.fileno(), self._readable)
 
     def complaints(self) -> str:
-        return "\n".join(os.pread(descriptor, 8192, 0).decode("utf-8", "replace") for descriptor in self._said)
-
-    def cpu_spent(self, total_s: float) -> bool:
-        """Whether the running test has used its CPU limit and more, by `total_s` of the jail until now."""
-        if self.cpu_seen[0] != self.test_started:
-            self.cpu_seen = self.test_started, total_s
-        return total_s - self.cpu_seen[1] > self.cpu_limit_s
+        return "\n".join(os.pread(descriptor, 8192, 0).decode("utf-8", "replace") for descriptor in self.log)
 
     @property
     def idle(self) -> bool:
         """Whether it waits for its program: it lives, and has nothing to say. The kernel is asked, since the event
         loop may not know yet."""
-        if self.exited.done() or self.reader.at_eof() or self.writer.is_closing():
+        if self.exited.done() or self._failure or self._frames or self.ended:
             return False
         control = select.poll()
-        control.register(self.writer.get_extra_info("socket").fileno(), select.POLLIN)
+        control.register(self.control.fileno(), select.POLLIN)
         return not control.poll(0)
 
-    def fail(self, error: Exception) -> None:
-        """Makes whoever waits for this jail's next frame stop waiting."""
+    @property
+    def ended(self) -> bool:
+        return self.control.fileno() < 0
+
+    def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """One packet. A jail that does not take it is lost, which `receive` then says."""
+        try:
+            socket.send_fds(self.control, [data], descriptors)
+        except OSError as error:
+            self._failure = self._failure or EOFError(str(error))
+
+    def send_file(self, content: bytes) -> None:
+        descriptor = memory_file("task", content)
+        self.send(b"F", [descriptor])
+        os.close(descriptor)
+
+    async def receive(self) -> Frame:
+        """The next frame, after all that came before it; raises what ended the jail."""
+        while not self._frames:
+            if self._failure:
+                raise self._failure
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._frames.popleft()
+
+    def watch(self, limits: Limits, bound_bytes: int) -> None:
+        """Sets the limits of the program's tests, and those of all its processes together."""
+        self.limits = limits
+        if self.cgroup:
+            self.cgroup.allow(bound_bytes)
+
+    def begin_test(self) -> None:
+        self.test_started = self._loop.time()
+        self.deadline = self.test_started + self.limits.wall_s + SILENCE_S
+        self.cpu_s = 0.0
+
+    def end_test(self) -> None:
         self.deadline = self.test_started = 0.0
-        self.reader.set_exception(error)
+
+    def consider(self, use: Use) -> None:
+        """Ends the running test if all its processes together have used too much, or if it sleeps for too long."""
+        limits, wall_s = self.limits, self._loop.time() - self.test_started
+        self.cpu_s = use.cpu_s
+        most_bytes = limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
+        found: tuple[Verdict, str] | None = None
+        if use.memory_bytes > most_bytes:
+            found = (
+                Verdict.OUT_OF_MEMORY,
+                f"All processes of the program together took {use.memory_bytes >> 20} MiB.",
+            )
+        elif self.cpu_s > limits.cpu_s + CPU_SLACK_S:
+            found = (Verdict.TIMEOUT, "All processes of the program together took too much CPU time.")
+        elif wall_s - use.delay_s > limits.wall_s:
+            found = (Verdict.TIMEOUT, "The program did not end, and did not use the time that it had.")
+        if found:
+            self.fail(Found(*found, self.cpu_s, wall_s, use.memory_bytes))
+        elif self.deadline:
+            self.deadline = max(self.deadline, self.test_started + limits.wall_s + use.delay_s + SILENCE_S)
+
+    def fail(self, error: Exception) -> None:
+        """Makes whoever waits for this jail's next frame stop waiting, once it has taken what is there."""
+        self.deadline = self.test_started = 0.0
+        self._failure = self._failure or error
+        self._wake()
+
+    def drain(self) -> None:
+        """Takes what the jail has sent and the event loop has not seen yet."""
+        while not self._failure and not self.ended and self._take():
+            pass
+
+    def _readable(self) -> None:
+        self._take()
+
+    def _take(self) -> bool:
+        """Whether a packet was there."""
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self.control, PACKET_BYTES, MAX_DESCRIPTORS)
+            if not packet:
+                raise EOFError
+            self._frames.append(unpack(packet, descriptors))
+            self.answered += 1
+        except BlockingIOError:
+            return False
+        except (OSError, EOFError, ValueError) as error:
+            self._loop.remove_reader(self.control.fileno())
+            self._failure = self._failure or (EOFError(str(error)) if isinstance(error, OSError) else error)
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def end(self) -> None:
         """Returns at once; may be called twice."""
-        if self._said:
-            for descriptor in self._said:
-                os.close(descriptor)
-            self._said = ()
-            self.writer.transport.abort()
-            self.signal(signal.SIGTERM)
-            asyncio.get_running_loop().call_later(END_S, self.signal, signal.SIGKILL)
-            if self._scratch:
-                self.exited.add_done_callback(partial(_remove, self._scratch))
+        if self.ended:
+            return
+        self._loop.remove_reader(self.control.fileno())
+        self.control.close()
+        for descriptor in (*self.log, *(one for frame in self._frames for one in frame.descriptors)):
+            os.close(descriptor)
+        self.log = ()
+        self.signal(signal.SIGTERM)
+        self._loop.call_later(END_S, self.signal, signal.SIGKILL)
+        if self.cgroup:
+            self.cgroup.kill()
+        self.exited.add_done_callback(self._clean_up)
+
+    def _clean_up(self, _: object) -> None:
+        if self.cgroup:
+            self.cgroup.release()
+        if self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def signal(self, number: int) -> None:
         if not self.exited.done():  # so it is not reaped yet, and the number is still its own
@@ -87,10 +198,11 @@ class JailProcess:
 class Starter:
     """Starts jails and reaps every child of this process, known or adopted."""
 
-    def __init__(self, command: JailCommand, runner: bytes) -> None:
+    def __init__(self, command: JailCommand, runner: bytes, cgroups: Cgroups | None = None) -> None:
         self.command = command
+        self.cgroups = cgroups
         self._runner = runner
-        self._config = _memory_file("config", command.config.encode())
+        self._config = memory_file("config", command.config.encode())
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
@@ -100,48 +212,59 @@ class Starter:
         return list(self._exits.values())
 
     async def start(self) -> JailProcess:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        files = [_memory_file(name) for name in ("stdin", "stdout", "stderr", "log")]
+        files = [memory_file(name) for name in ("stdin", "stdout", "stderr", "log")]
         scratch = None if self.command.jailed else tempfile.mkdtemp(prefix="rlef-unsafe-")
         try:
-            jail = self._spawn(theirs.fileno(), files, scratch)
+            jail = self._spawn(ours, theirs.fileno(), files, scratch)
         finally:
             theirs.close()
             os.close(files[0])
             os.close(files[1])
-        jail.reader, jail.writer = await asyncio.open_connection(sock=ours)
+        packages = [sandbox_config()["PACKAGES_ROOT"]] if self.command.jailed else []
+        setup = {"scratch": scratch or "/tmp", "jailed": self.command.jailed, "packages": packages}
+        jail.send(self._runner)
+        jail.send(pack(setup)[8:])
         try:
-            jail.writer.write(self._runner_message(scratch))
             async with asyncio.timeout(START_S):
-                await read_frame(jail.reader, 0)
-        except (OSError, EOFError, ValueError, TimeoutError) as error:
+                await jail.receive()
+        except (EOFError, ValueError, TimeoutError) as error:
             raise SandboxError(await self._explain(jail, error)) from error
         except BaseException:
             jail.end()
             raise
         return jail
 
-    def _runner_message(self, scratch: str | None) -> bytes:
-        code = len(self._runner).to_bytes(8, "little") + self._runner
-        packages = [sandbox_config()["PACKAGES_ROOT"]] if self.command.jailed else []
-        return code + pack({"scratch": scratch or "/tmp", "jailed": self.command.jailed, "packages": packages})
-
-    def _spawn(self, control: int, files: list[int], scratch: str | None) -> JailProcess:
-        numbers = {files[0]: 0, files[1]: 1, files[2]: 2, control: 3, files[3]: LOG_FD, self._config: CONFIG_FD}
+    def _spawn(self, ours: socket.socket, control: int, files: list[int], scratch: str | None) -> JailProcess:
+        """With a cgroup, nsjail waits for its configuration until it is in it, so that all it starts is."""
+        cgroup = self.cgroups.jail() if self.cgroups else None
+        config, gate = os.pipe2(os.O_CLOEXEC) if cgroup else (self._config, -1)
+        numbers = {files[0]: 0, files[1]: 1, files[2]: 2, control: 3, files[3]: LOG_FD, config: CONFIG_FD}
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in numbers.items()]
         argv, environment = self.command.argv, self.command.environment
         set_oom_score(JAIL_OOM_SCORE)  # inherited: set afterwards, it may miss what nsjail has forked by then
         try:
             pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
+            self._exits[pid] = self._loop.create_future()
+            jail = JailProcess(pid, self._exits[pid], ours)
+            if cgroup:
+                cgroup.add(pid)
+                os.write(gate, self.command.config.encode())
         except OSError as error:
-            os.close(files[2])
-            os.close(files[3])
+            for descriptor in files[2:]:
+                os.close(descriptor)
+            ours.close()
+            if cgroup:
+                cgroup.release()
             raise SandboxError(f"{argv[0]} cannot be started ({error}): reinstall it.") from error
         finally:
             set_oom_score(SERVER_OOM_SCORE)
-        self._exits[pid] = self._loop.create_future()
-        return JailProcess(pid, self._exits[pid], (files[2], files[3]), scratch)
+            if cgroup:
+                os.close(gate)
+                os.close(config)
+        jail.log, jail.scratch, jail.cgroup = (files[2], files[3]), scratch, cgroup
+        return jail
 
     async def _explain(self, jail: JailProcess, error: Exception) -> str:
         status = None
@@ -169,14 +292,3 @@ def reserve_descriptors() -> None:
     """So that no descriptor opened from now on has a number that a jail uses."""
     while os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) <= RESERVED_FD:
         pass
-
-
-def _memory_file(name: str, content: bytes = b"") -> int:
-    descriptor = os.memfd_create(name)
-    if content:
-        os.write(descriptor, content)
-    return descriptor
-
-
-def _remove(folder: str, _: object) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

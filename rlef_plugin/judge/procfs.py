@@ -1,11 +1,18 @@
-"""What /proc says about processes: children, memory and CPU time of a jail, and when one was started. A jail itself
-has no /proc."""
+"""What /proc says about processes: children, memory, CPU time and delay of a jail, and when one was started. A jail
+itself has no /proc."""
 
 import contextlib
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+UNCOUNTED_PROCESSES = 3  # the runner and two: what they can make the kernel hold fits into a jail's margin
+ORDINARY_DESCRIPTORS = 8
+SOCKET_BYTES = 212992  # that a socket can hold unread, by Linux' default
+MAPPING_BYTES, MAPS_LINE_BYTES, MAPS_BYTES = 256, 48, 1 << 20
 LISTS_CHILDREN = os.path.exists("/proc/thread-self/children")
 type Processes = dict[int, tuple[int, float]]  # by number: the parent's, and CPU seconds with those of reaped children
 
@@ -73,13 +80,74 @@ def _descendants_of_all(root: int, processes: Processes) -> dict[int, float]:
     return found
 
 
-def memory_bytes(process: int) -> int:
-    """Resident memory, pages shared with others counted in parts; 0 if the process is gone."""
+class Use(NamedTuple):
+    """What the processes of a jail together have used."""
+
+    memory_bytes: int
+    cpu_s: float  # of the running test's processes, with those that they have reaped
+    delay_s: float  # that one of these has waited for a core: the most of any that lives
+
+
+def use_of_jail(root: int, enough_bytes: int, jailed: bool = True) -> Use:
+    """Reads what the processes below `root` (nsjail) use. It can take as long as a program likes: not for an event
+    loop. `enough_bytes` is what must be exceeded for an exact sum to matter."""
+    inside = descendants(root)
+    tests = dict(list(inside.items())[jailed:])  # the first is the runner
+    return Use(_memory_bytes(inside, enough_bytes), sum(tests.values()), max(map(delay_s, tests), default=0.0))
+
+
+def _memory_bytes(inside: Collection[int], enough_bytes: int) -> int:
+    """Resident memory, shared pages counted once where the sum without that is too much, and of the kernel's own what
+    no limit of a process bounds: socket buffers, page tables and mappings. A few processes fit into the margin."""
+    kernel = sum(map(_kernel_bytes, inside)) if len(inside) > UNCOUNTED_PROCESSES else 0
+    total = sum(map(_resident_bytes, inside)) + kernel
+    return total if total <= enough_bytes else sum(map(_proportional_bytes, inside)) + kernel
+
+
+def _resident_bytes(process: int) -> int:
+    fields = _bytes(f"/proc/{process}/statm").split()
+    return int(fields[1]) * PAGE_BYTES if fields else 0
+
+
+def _proportional_bytes(process: int) -> int:
+    """Resident memory, pages shared with others counted in parts."""
+    lines = _bytes(f"/proc/{process}/smaps_rollup").splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(b"Pss:"))
+
+
+def _kernel_bytes(process: int) -> int:
+    """At most, by the number of open descriptors, page tables, and mappings."""
+    status = _bytes(f"/proc/{process}/status").partition(b"VmPTE:")[2].split()
+    tables = 1024 * int(status[0]) if status else 0
     try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        descriptors = os.stat(f"/proc/{process}/fd").st_size or len(os.listdir(f"/proc/{process}/fd"))
     except OSError:
-        return 0
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return tables
+    mappings = len(_bytes(f"/proc/{process}/maps", MAPS_BYTES)) // MAPS_LINE_BYTES
+    return tables + max(0, descriptors - ORDINARY_DESCRIPTORS) * SOCKET_BYTES + mappings * MAPPING_BYTES
+
+
+def delay_s(process: int) -> float:
+    """Seconds that the thread which waited most has waited for a core while it could have run."""
+    found = [0.0]
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            fields = _bytes(f"/proc/{process}/task/{thread}/schedstat").split()
+            found.append(int(fields[1]) / 1e9 if len(fields) > 1 else 0.0)
+    return max(found)
+
+
+def _bytes(path: str, most: int = 1 << 16) -> bytes:
+    """Empty if the process has just ended."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            parts = []
+            while most > 0 and (part := file.read(most)):
+                parts.append(part)
+                most -= len(part)
+            return b"".join(parts)
+    except OSError:
+        return b""
 
 
 def oom_kills() -> int:
@@ -96,20 +164,3 @@ def set_oom_score(score: int) -> None:
     happens where it has a higher score and no right to lower it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(score))
-
-
-def inherit_code(root: int) -> None:
-    """Lets the forks of the runner below `root` (nsjail) inherit the page table of the interpreter's code.
-
-    Linux leaves that out for a mapping that was never written to, so that each child faults its way through it again
-    (34 of 196 page faults a test). Writing one byte of it, as it was, changes that. Only an economy: where it is not
-    allowed, nothing happens. The runner must not have run any program yet."""
-    try:
-        (runner,) = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-        maps = Path(f"/proc/{runner}/maps").read_text().splitlines()
-        code = [line.split()[0] for line in maps if " r-xp " in line and "python" in line]
-        with open(f"/proc/{runner}/mem", "r+b", buffering=0) as memory:
-            for start in (int(mapping.partition("-")[0], 16) for mapping in code):
-                os.pwrite(memory.fileno(), os.pread(memory.fileno(), 1, start), start)
-    except (OSError, ValueError):
-        pass

