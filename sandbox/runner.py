@@ -11,10 +11,9 @@ Only modules compiled into the interpreter are imported (each further one costs 
 `resource`, which `wait4` needs anyway, and `_socket`, which alone can receive descriptors.
 
 In:  packets: marshal of `{"scratch", "jailed", "packages"}`; one whose descriptor holds the marshal of `{"source",
-     "cpu_s", "address_space", "file_bytes", "input_file", "output_file"}`; one a test, with its three descriptors.
+     "cpu_s", "address_space", "file_bytes", "input_file", "output_file"}`; one a test, with its streams.
 Out: packets of a kind byte and six little-endian numbers of 8 bytes: R ready, C compiled, I not compilable (then a
-     text), M no process could be made, T one test: status, CPU us, wall us, peak KiB, flags (with the descriptor of
-     its output file, if the problem names one)."""
+     text), M no process could be made, T one test: status, CPU us, wall us, peak KiB, flags."""
 
 import _signal
 import gc
@@ -25,8 +24,12 @@ import sys
 import time
 
 from program import NAME, compile_program, prepare, set_stage, warm_up
-from streams import CONTROL_FD, Scratch, fork, frame, open_output_file, read_all, receive, send, write_file
+from streams import CONTROL_FD, Scratch, copy_file, fork, frame, read_all, receive, send, write_file
 from watch import Watch, sweep
+
+TYPE_CHECKING = False  # as in `program.py`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BACKSTOP_CPU_S = 600  # of each process, also this one
 SPENT, STOPPED = 1, 2  # flags of a test: the jail must not be used again; the watch ended it
@@ -59,26 +62,28 @@ def run_tests(task: dict, jailed: bool, scratch: Scratch) -> None:
             take_streams(streams, jailed)
             return
         watch.child = child
-        for descriptor in streams:
+        for descriptor in streams[:3]:
             posix.close(descriptor)
         _, fields[0], usage = posix.wait4(child, 0)
         watch.child = 0
         fields[1] = int((usage.ru_utime + usage.ru_stime + sweep(jailed, child)) * 1e6)
         fields[2] = int((time.monotonic() - watch.started) * 1e6)
         fields[3] = usage.ru_maxrss
-        output = open_output_file(output_file) if output_file else -1
+        if output_file:
+            copy_file(output_file, streams[3])
+            posix.close(streams[3])
         spent = not scratch.as_it_was() and not scratch.restore()
         fields[4] = SPENT * spent | STOPPED * watch.stopped
-        send(answer, output)
+        send(answer)
         answer[1:] = bytes(48)  # no later test finds what was measured of this one
         while spent:
             receive()  # until the judge closes the socket
 
 
-def take_streams(streams: "memoryview", jailed: bool) -> None:
+def take_streams(streams: "Sequence[int]", jailed: bool) -> None:
     if not jailed:
         posix.setsid()
-    for number, descriptor in enumerate(streams):
+    for number, descriptor in enumerate(streams[:3]):
         posix.dup2(descriptor, number)
     posix.closerange(CONTROL_FD, max(streams) + 1)
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # the runner has a handler for it

@@ -1,7 +1,7 @@
 """What passes between the runner and the judge, and the files of one test: frames, descriptors, the scratch folder.
 
 The runner never reads what a program wrote. A test's streams are memory files that the judge made for this test alone
-and reads itself; an output file is handed over as a descriptor."""
+and reads itself; an output file is copied into a fourth one by the kernel."""
 
 import _socket
 import posix
@@ -11,7 +11,7 @@ CONTROL_FD = 3
 ERROR_BYTES = 16384  # of a text that says why a program does not compile
 PACKET_BYTES = 1 << 16
 TICK_S = 0.02  # longer than one of the kernel's clock
-ROOM_FOR_DESCRIPTORS = _socket.CMSG_SPACE(16)
+ROOM_FOR_DESCRIPTORS = _socket.CMSG_SPACE(16)  # a test's streams and its output file
 
 TYPE_CHECKING = False  # type checkers take it as true; in a jail, importing `typing` would cost time
 if TYPE_CHECKING:
@@ -33,14 +33,9 @@ def frame(kind: bytes, *numbers: int) -> bytes:
     return kind + b"".join(number.to_bytes(8, "little") for number in (*numbers, *(0,) * 6)[:6])
 
 
-def send(data: bytes, descriptor: int = -1) -> None:
-    """Sends one packet, with a descriptor if there is one."""
-    if descriptor < 0:
-        posix.write(CONTROL_FD, data)
-    else:
-        sent = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))
-        control.sendmsg([data], [sent])
-        posix.close(descriptor)
+def send(data: "bytes | bytearray") -> None:
+    """Sends one packet."""
+    posix.write(CONTROL_FD, data)
 
 
 def fork() -> int:
@@ -128,9 +123,15 @@ def read_all(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def open_output_file(path: str) -> int:
-    """A descriptor of a file that the program was to write, or -1. The judge looks whether it is a plain file."""
+def copy_file(path: str, target: int) -> None:
+    """Has the kernel copy a file that the program was to write, if it is a plain file; nothing of it is read here."""
     try:
-        return posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+        try:
+            left = posix.fstat(descriptor).st_size
+            while left > 0 and (copied := posix.sendfile(target, descriptor, None, left)):
+                left -= copied
+        finally:
+            posix.close(descriptor)
     except OSError:
-        return -1
+        pass  # there is none, or it is no plain file

@@ -49,7 +49,7 @@ class ScriptedJail:
             os.write(streams[1], output)
             for descriptor in streams:
                 os.close(descriptor)
-        return unpack(said, [])
+        return unpack(said)
 
     def watch(self, *limits: Any) -> None: ...
     def begin_test(self) -> None: ...
@@ -178,7 +178,7 @@ def test_after_eight_broken_jails_all_that_is_left_is_an_exception() -> None:
     ("status", "verdict"), [(9, None), (137 << 8, None), (11, "exception"), (1 << 8, "exception")]
 )
 def test_whose_fault_a_dead_jail_is(status: int, verdict: str | None) -> None:
-    """nsjail killed by SIGKILL, or reporting that of its child: perhaps the machine's. Anything else: the program's."""
+    """Perhaps the machine's if nsjail was killed by SIGKILL, or reports that of its child. Else the program's."""
     result = judged([ENDED] * 2 + [(COMPILED, RIGHT)], status=status)
     assert result.verdict.label == (verdict or "accepted")
 

@@ -202,7 +202,6 @@ def test_forged_results_are_worth_what_their_output_is(taken_over: Path) -> None
         "os.write(3, b'R' + bytes(48))",
         "os.write(3, b'I' + bytes(48))",
         "os.write(3, b'T' + bytes(30))",
-        "_send(3, 0), _send(3, os.pipe()[0]), _send(3, os.open('/tmp', 0))",
         "os.close(3), os.kill(1, 9)",
         pytest.param("[os.read(3, 1 << 20)]", marks=pytest.mark.slow),  # twice 26 s of waiting for what was eaten
         "__import__('socket').socket(fileno=3).shutdown(2)",
@@ -210,14 +209,7 @@ def test_forged_results_are_worth_what_their_output_is(taken_over: Path) -> None
 )
 def test_nonsense_from_a_runner_is_a_verdict_on_its_own_program(taken_over: Path, attack: str) -> None:
     honest = ("print(input())", [(str(i), str(i)) for i in range(5)])
-    source = f"""
-import os, _socket
-def _send(fd, descriptor):
-    attached = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, "little"))]
-    _socket.socket(fileno=os.dup(fd)).sendmsg([b"T" + bytes(48)], attached)
-try: {attack}
-except OSError: pass
-os._exit(0)"""
+    source = f"import os\ntry: {attack}\nexcept OSError: pass\nos._exit(0)"
     bad, good = judge_in(taken_over, [(source, [("a", "right"), ("b", "right")]), honest], 0.1)
     assert len(bad) == 2 and "accepted" not in [label for label, _ in bad]
     assert [label for label, _ in good] == ["accepted"] * 5

@@ -41,7 +41,7 @@ from rlef_plugin.judge.verdicts import (
     broken_limit,
     describe_exit,
 )
-from rlef_plugin.judge.wire import Frame, GarbledFrame, memory_file, pack, plain_size, read_range
+from rlef_plugin.judge.wire import Frame, GarbledFrame, memory_file, pack, read_range
 
 KILLED_TRIES = 3
 BLAMED_TRIES = 2
@@ -331,7 +331,7 @@ async def _drive(jail: JailProcess, job: Job, most: int = -1) -> None:
         while not spent:
             while job.todo and most and len(given) < (1 if job.helpers else AHEAD):
                 most -= 1
-                given.append((index := job.todo.popleft(), _give_test(jail, job.inputs[index])))
+                given.append((index := job.todo.popleft(), _give_test(jail, job, index)))
             if not given:
                 return
             frame = await _next_result(jail, len(given) > 1)
@@ -381,9 +381,10 @@ def _bound_bytes(job: Job) -> int:
     return bound_bytes(limits.memory_mb * 2**20, limits.output_bytes, sandbox_config()["SCRATCH_BYTES"])
 
 
-def _give_test(jail: JailProcess, data: bytes) -> list[int]:
-    """Sends a test's streams, made for it alone. Returns this side's descriptors of them."""
-    streams = [memory_file("stdin", data), memory_file("stdout"), memory_file("stderr")]
+def _give_test(jail: JailProcess, job: Job, index: int) -> list[int]:
+    """Sends a test's streams, made for it alone, and the copy of its output file. Returns this side's descriptors."""
+    names = ("stdout", "stderr", "output") if job.output_file else ("stdout", "stderr")
+    streams = [memory_file("stdin", job.inputs[index]), *map(memory_file, names)]
     jail.send(b"T", streams)
     if not jail.test_started:
         jail.begin_test()
@@ -411,8 +412,8 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
     """What a test did is worth. Raises ProcessKilled if the machine may have killed it."""
     limits = job.limits
     status, cpu_us, wall_us, peak_kib, flags, _ = frame.numbers
-    outputs = frame.descriptors if job.output_file else streams[1:2]  # none, if the program wrote no file
-    size, error_size = sum(map(plain_size, outputs)), plain_size(streams[2])
+    stdout = streams[3 if job.output_file else 1]
+    size, error_size = os.fstat(stdout).st_size, os.fstat(streams[2]).st_size
     bound_met = wall_us > FILL_S * 1e6 and _bound_met(jail, job)
     peak_bytes = max(peak_kib * 1024, bound_met.memory_bytes if bound_met else 0)
     stopped = bool(flags & STOPPED)
@@ -422,9 +423,7 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
         raise ProcessKilled
     if bound_met:
         jail.watch(limits, _bound_bytes(job))  # the counters start anew
-    wanted = size if size <= limits.output_bytes else OVERSIZED_OUTPUT_BYTES
-    output = b"".join(read_range(one, 0, wanted) for one in outputs)
-    _close(frame.descriptors)
+    output = read_range(stdout, 0, size if size <= limits.output_bytes else OVERSIZED_OUTPUT_BYTES)
     if verdict is None:
         verdict = await _compare(output, job.expected[index]) if job.expected else Verdict.ACCEPTED
     error = ""

@@ -29,7 +29,6 @@ JAIL_OVERHEAD_BYTES = 64 * 2**20  # of memory, for nsjail and the runner, and wh
 CPU_SLACK_S = 2.0  # the runner's own watch comes first, where it can see the process
 SILENCE_S = 20.0  # wall seconds a runner may be late beyond a test's own wall limit
 PACKET_BYTES = 1 << 16
-MAX_DESCRIPTORS = 1  # that a jail may send at a time
 
 
 class Found(Exception):
@@ -152,10 +151,10 @@ class JailProcess:
     def _take(self) -> bool:
         """Whether a packet was there."""
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self.control, PACKET_BYTES, MAX_DESCRIPTORS)
+            packet = self.control.recv(PACKET_BYTES)
             if not packet:
                 raise EOFError
-            self._frames.append(unpack(packet, descriptors))
+            self._frames.append(unpack(packet))
             self.answered += 1
         except BlockingIOError:
             return False
@@ -175,7 +174,7 @@ class JailProcess:
             return
         self._loop.remove_reader(self.control.fileno())
         self.control.close()
-        for descriptor in (*self.log, *(one for frame in self._frames for one in frame.descriptors)):
+        for descriptor in self.log:
             os.close(descriptor)
         self.log = ()
         self.signal(signal.SIGTERM)

@@ -7,7 +7,6 @@ a program wrote does not come by this wire: the server reads it from the memory 
 import asyncio
 import marshal
 import os
-import stat
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,6 @@ class Frame:
     kind: bytes
     numbers: tuple[int, ...]
     text: bytes
-    descriptors: list[int]
 
 
 def pack(message: Any) -> bytes:
@@ -41,13 +39,11 @@ async def read_message(reader: asyncio.StreamReader) -> Any:
     return marshal.loads(await reader.readexactly(size))
 
 
-def unpack(packet: bytes, descriptors: list[int]) -> Frame:
+def unpack(packet: bytes) -> Frame:
     if len(packet) < HEADER_BYTES or packet[:1] not in KINDS:
-        for descriptor in descriptors:
-            os.close(descriptor)
         raise GarbledFrame(f"a packet of {len(packet)} bytes that begins with {packet[:1]!r}")
     kind, *numbers = HEADER.unpack_from(packet)
-    return Frame(kind, tuple(numbers), packet[HEADER_BYTES : HEADER_BYTES + MAX_TEXT_BYTES], descriptors)
+    return Frame(kind, tuple(numbers), packet[HEADER_BYTES : HEADER_BYTES + MAX_TEXT_BYTES])
 
 
 def memory_file(name: str, content: bytes = b"") -> int:
@@ -57,12 +53,6 @@ def memory_file(name: str, content: bytes = b"") -> int:
     while written < len(content):
         written += os.pwrite(descriptor, view[written:], written)
     return descriptor
-
-
-def plain_size(descriptor: int) -> int:
-    """Bytes in a file; 0 if it is no plain file, which a jail may have handed over instead."""
-    found = os.fstat(descriptor)
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def read_range(descriptor: int, start: int, size: int) -> bytes:
