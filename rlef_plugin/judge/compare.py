@@ -25,8 +25,8 @@ Data = bytes | memoryview | mmap  # mapped outputs are never copied as a whole
 type Steps[T] = Generator[None, None, T]  # work that pauses at each `yield`
 
 TOLERANCE = 1e-5
-BLOCK_BYTES = 1 << 14  # tokenised in one step; up to 8,192 numbers to compare, 1 us each
-PIECE_BYTES = 1 << 20  # only looked through in one step
+BLOCK_BYTES = 1 << 13  # tokenised in one step: up to 4,096 numbers to compare, 1 to 2 us each
+PIECE_BYTES = 1 << 18  # only looked through in one step
 TURN_S = 0.001  # without a pause; the work of other comparisons comes on top
 FLOAT_DIGITS = 800  # that decide what the nearest double is, with whether any other digit follows (it takes 767)
 EXPONENT_DIGITS = 12  # no output has so many digits that they could make up for a longer exponent
