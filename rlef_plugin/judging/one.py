@@ -78,6 +78,8 @@ def as_json(judged: Judged) -> dict[str, Any]:
         "verdict": judged.result.verdict.name.lower(),
         "accepted": judged.result.accepted,
         "error": judged.result.error,
+        "checker_errors": judged.result.checker_errors,
+        "killed": judged.result.killed,
         "cpu_limit_s": judged.limits.cpu_s,
         "memory_limit_mb": judged.limits.memory_mb,
         "tests": [
@@ -103,7 +105,7 @@ def show(judged: Judged, console: Console) -> None:
     failed = next((test for test in tests if not test.accepted), None)
     if judged.result.error:
         console.print(Text(judged.result.error.strip()))
-    elif failed:
+    if failed:
         for line in _why(failed, judged, console.width):
             console.print(line)
 
