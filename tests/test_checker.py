@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from judge_helpers import SyncJudge, sync_judge
 
-from rlef_plugin.env import CodeContestsEnv, EnvConfig
+from rlef_plugin.env import CodeContestsEnv, EnvConfig, Step
 from rlef_plugin.judge import Limits, ProgramResult, SandboxError, TestResult, Verdict
 from rlef_plugin.judge.checker import judge_with_checker, probe_checker
 from rlef_plugin.problems import Problem, TestCase
@@ -193,6 +193,30 @@ def test_an_episode_is_judged_by_the_checker(judge: SyncJudge) -> None:
     right = "n = int(input())\nprint(max(d for d in range(1, n) if n % d == 0))"
     assert judge.loop.run_until_complete(episode(right)) == (1.0, Verdict.ACCEPTED)
     assert judge.loop.run_until_complete(episode("print(2)")) == (-1.0, Verdict.WRONG_OUTPUT)
+
+
+def test_what_a_checker_failed_on_is_counted_in_the_step_and_never_rewarded(judge: SyncJudge) -> None:
+    one = problem(DIGITS, (TestCase("1", "1"), TestCase("2", "2"), TestCase("3", "3")))
+
+    async def step(config: EnvConfig) -> Step:
+        env = CodeContestsEnv({"divisor": one}, judge.judge, config, len)
+        await env.reset("divisor")
+        return await env.step("```python\nn = input()\nprint(n if n == '1' else '\\u00b2')\n```")
+
+    last = judge.loop.run_until_complete(step(EnvConfig(turn_limit=1)))
+    assert (last.reward, last.verdict, last.checker_errors) == (-1.0, Verdict.WRONG_OUTPUT, 2)
+    fraction = judge.loop.run_until_complete(step(EnvConfig(turn_limit=1, reward="fraction")))
+    assert (fraction.reward, fraction.checker_errors) == (pytest.approx(1 / 3), 2)
+
+
+def test_killed_tests_of_a_checked_program_are_counted() -> None:
+    class Killing:
+        async def run(self, program: str, inputs: Sequence[str], limits: Limits, **_: bool) -> ProgramResult:
+            dead = TestResult(Verdict.OUT_OF_MEMORY, 0.1, 0.1, 9.0, b"", "")
+            return ProgramResult(Verdict.OUT_OF_MEMORY, (dead,) * len(inputs), killed=len(inputs))
+
+    result = asyncio.run(judge_with_checker(Killing(), problem(), "", 5 * TESTS, LIMITS))  # type: ignore[arg-type]
+    assert (result.killed, result.checker_errors, result.verdict) == (15, 0, Verdict.OUT_OF_MEMORY)
 
 
 @pytest.mark.parametrize(

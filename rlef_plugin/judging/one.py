@@ -67,7 +67,8 @@ async def judge_one(problem: Problem, program: str, config: JudgeConfig, environ
         env = made(OneProblem(), judge, EnvConfig(), len)
         tests = (*problem.public_tests, *problem.private_tests)
         result = await env.run_tests(problem, program, tests, stop=False)
-        return Judged(problem, env.limits(problem), result)
+        limits = env.limits(problem).with_room_for(len(test.output.encode("utf-8", "replace")) for test in tests)
+        return Judged(problem, limits, result)
     finally:
         await judge.close()
 
