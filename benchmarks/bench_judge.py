@@ -56,7 +56,7 @@ def block_ms(checker: Any, count: int, repeats: int) -> float:
 
 def measure_costs(rounds: int, prime_code: Path | None) -> tuple[dict[str, Numbers], list[float]]:
     """CPU milliseconds by checker and number of tests, and those of a bare fork + wait."""
-    checkers: list[tuple[Any, str]] = [(Ours(), "ours"), (Ours("program"), "ours"), (InProcess(), "in process")]
+    checkers: list[tuple[Any, str]] = [(Ours(), "ours"), (InProcess(), "in process")]
     checkers += [(InProcess(prime_code), "in process")] if prime_code else []
     checkers += [(OneProcessATest(jailed), "a process a test") for jailed in (True, False)]
     found: dict[str, Numbers] = {checker.name: {str(count): [] for count in COUNTS} for checker, _ in checkers}

@@ -99,7 +99,7 @@ def main() -> None:
     programs = load_programs(options.tests)
     ours = Ours()
     as_verl_does = InProcess(as_verl_does=True)
-    checkers: list[Any] = [ours, Ours("program"), InProcess(), as_verl_does]
+    checkers: list[Any] = [ours, InProcess(), as_verl_does]
     checkers += [InProcess(options.prime_code)] if options.prime_code else []
     costs: dict[str, dict[str, list[float]]] = {c.name: {"ending": [], "stopped": []} for c in checkers}
     wrong: dict[str, dict[str, str]] = {}

@@ -29,10 +29,11 @@ MEMORY_MB = 256
 class Ours:
     """The judge of this repository, with a pool of jails kept ready as in training."""
 
-    def __init__(self, isolation: str = "test", workers: int = 1) -> None:
-        self.name = "this judge" if isolation == "test" else f"this judge, isolation={isolation}"
+    name = "this judge"
+
+    def __init__(self, workers: int = 1) -> None:
         self.loop = asyncio.new_event_loop()
-        self.judge = self.loop.run_until_complete(open_judge(JudgeConfig(workers=workers, isolation=isolation)))
+        self.judge = self.loop.run_until_complete(open_judge(JudgeConfig(workers=workers)))
 
     def verdicts(self, sources: Sequence[str], tests: Sequence[TestCase], limit_s: float) -> list[Verdict]:
         """Of programs judged at the same time."""

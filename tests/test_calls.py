@@ -14,7 +14,7 @@ from rlef_plugin.env.calls import Call, assertion, call_of, matches, program_tex
 from rlef_plugin.env.equality import same
 from rlef_plugin.env.values import MAX_VALUE_BYTES, MalformedValue, Opaque, Unordered, dump, parse, show
 from rlef_plugin.errors import UsageError
-from rlef_plugin.judge import Limits, ProgramResult, Verdict
+from rlef_plugin.judge import Limits, ProgramResult, TestResult, Verdict
 from rlef_plugin.problems import Problem, TestCase
 
 F = Call("f")
@@ -490,3 +490,17 @@ def test_each_call_of_a_method_has_an_object_of_its_own(judge):
     running = run_calls(counting, Call("f", "Solution"), code, tests, Limits(), stop=True)
     assert judge.loop.run_until_complete(running).accepted
     assert counting.processes == [1]  # the batch is right, so nothing is run again alone
+
+
+def test_killed_tests_are_counted_once() -> None:
+    """Not those of a batch, whose tests are run again alone."""
+
+    class Killing:
+        async def run(self, program: str, inputs: list[str], limits: Limits, **_: bool) -> ProgramResult:
+            dead = TestResult(Verdict.OUT_OF_MEMORY, 0.1, 0.1, 9.0, b"", "")
+            return ProgramResult(Verdict.OUT_OF_MEMORY, (dead,), killed=1)
+
+    for stop in (False, True):
+        tests = [TestCase("[1]", "1")]
+        result = asyncio.run(run_calls(Killing(), F, "", tests, Limits(), stop=stop))  # type: ignore[arg-type]
+        assert (result.verdict, result.killed) == (Verdict.OUT_OF_MEMORY, 1)

@@ -1,14 +1,16 @@
-"""Problems with their own checker: it alone decides about clean runs, and when it is broken, nothing is decided."""
+"""Problems with their own checker: it alone decides about clean runs, and where it fails, the output is wrong."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 
 import pytest
 from judge_helpers import SyncJudge, sync_judge
 
-from rlef_plugin.env import CodeContestsEnv, EnvConfig
-from rlef_plugin.judge import Limits, ProgramResult, Verdict
-from rlef_plugin.judge.checker import CheckerError, judge_with_checker, probe_checker
+from rlef_plugin.env import CodeContestsEnv, EnvConfig, Step
+from rlef_plugin.judge import Limits, ProgramResult, SandboxError, TestResult, Verdict
+from rlef_plugin.judge.checker import judge_with_checker, probe_checker
 from rlef_plugin.problems import Problem, TestCase
 
 pytestmark = pytest.mark.nsjail
@@ -30,8 +32,8 @@ def judge() -> Iterator[SyncJudge]:
         yield opened
 
 
-def problem(checker: str = DIVISOR, tests: tuple[TestCase, ...] = TESTS) -> Problem:
-    return Problem("divisor", "Print a divisor.", tests[:1], tests[1:], checker=checker)
+def problem(checker: str = DIVISOR, tests: tuple[TestCase, ...] = TESTS, name: str = "divisor") -> Problem:
+    return Problem(name, "Print a divisor.", tests[:1], tests[1:], checker=checker)
 
 
 def judged(judge: SyncJudge, code: str, one: Problem, stop: bool = False) -> ProgramResult:
@@ -98,12 +100,76 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("checker", "reason"), BROKEN, ids=[reason for _, reason in BROKEN])
-def test_a_broken_checker_is_an_exception_and_no_verdict(judge: SyncJudge, checker: str, reason: str) -> None:
+def test_where_a_checker_fails_the_output_is_wrong_and_counted(judge: SyncJudge, checker: str, reason: str) -> None:
     secret = problem(checker, (TestCase("1", "SECRET"),) * 2)
-    with pytest.raises(CheckerError) as caught:
-        judged(judge, "print('private')", secret)
-    assert str(caught.value).startswith(f"the checker of problem 'divisor' {reason}, where it should return")
-    assert "SECRET" not in str(caught.value) and "private" not in str(caught.value)
+    result = judged(judge, "print('private')", secret)
+    assert (labels(result), result.checker_errors) == (["wrong output"] * 2, 2)
+    assert result.error.startswith(f"the checker of problem 'divisor' {reason}, where it should return")
+    assert "SECRET" not in result.error and "private" not in result.error
+
+
+DIGITS = "def check(i, output, expected):\n    return output.strip().isdigit() and int(output) == int(expected)"
+
+
+def test_an_output_made_for_a_checker_to_raise_on_costs_its_own_test_only(judge: SyncJudge) -> None:
+    tests = (TestCase("1", "1"), TestCase("2", "2"), TestCase("3", "3"))
+    code = "n = input()\nprint('\\u00b2' if n == '2' else n)"
+    result = judged(judge, code, problem(DIGITS, tests))
+    assert (labels(result), result.checker_errors) == (["accepted", "wrong output", "accepted"], 1)
+    assert "raised ValueError in its line 2" in result.error
+    result = judged(judge, code, problem(DIGITS, tests), stop=True)
+    assert (labels(result), result.checker_errors) == (["accepted", "wrong output"], 1)
+    result = judged(judge, "print(input())", problem(DIGITS, tests))
+    assert (result.accepted, result.error, result.checker_errors) == (True, "", 0)
+
+
+def test_a_checker_that_hangs_is_a_wrong_output(judge: SyncJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlef_plugin.judge.checker.CHECKER_LIMITS", Limits(cpu_s=0.2))
+    result = judged(judge, "print(1)", problem("def check(*_):\n    while True: pass", TESTS[:1]))
+    assert (labels(result), result.checker_errors) == (["wrong output"], 1)
+    assert "ended with timeout" in result.error
+
+
+def test_the_log_names_a_problem_once_and_no_private_text(judge: SyncJudge, caplog: pytest.LogCaptureFixture) -> None:
+    raising = problem(DIGITS, (TestCase("", "SECRET"),), name="named once")
+    speaking = problem(
+        "import os\ndef check(i, o, expected):\n    for place in range(3, 9):\n        try:\n"
+        "            os.write(place, expected.encode())\n        except OSError:\n            pass\n    os._exit(0)",
+        raising.public_tests,
+        name="says what it expects",
+    )
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            judged(judge, "print('\\u00b2')", raising)
+        judged(judge, "print(1)", speaking)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].startswith(
+        "An output counts as wrong, because the checker of problem 'named once' raised ValueError"
+    )
+    assert len(said) == 2 and "'says what it expects' ended without an answer" in said[1]
+    assert "SECRET" not in "".join(said)
+
+
+class FailingJudge:
+    """Runs programs, and then fails, or loses the jail of a checker."""
+
+    def __init__(self, error: SandboxError | None) -> None:
+        self.error, self.ran = error, 0
+
+    async def run(self, program: str, inputs: Sequence[str], limits: Limits, **_: bool) -> ProgramResult:
+        self.ran += 1
+        if self.ran == 1:
+            clean = TestResult(Verdict.ACCEPTED, 0.1, 0.1, 9.0, b"1", "", 1)
+            return ProgramResult(Verdict.ACCEPTED, (clean,) * len(inputs), killed=1)
+        if self.error:
+            raise self.error
+        return ProgramResult(Verdict.INVALID_CODE, ())
+
+
+@pytest.mark.parametrize("error", [SandboxError("nsjail is gone"), None])
+def test_a_judge_that_fails_while_it_checks_is_no_checker_error(error: SandboxError | None) -> None:
+    with pytest.raises(SandboxError):
+        asyncio.run(judge_with_checker(FailingJudge(error), problem(), "", TESTS, LIMITS))  # type: ignore[arg-type]
 
 
 def test_probes_find_what_would_break_later(judge: SyncJudge) -> None:
@@ -112,6 +178,8 @@ def test_probes_find_what_would_break_later(judge: SyncJudge) -> None:
 
     assert probe(DIVISOR) == ""
     assert "raised ValueError in its line 2" in probe("def check(i, o, e):\n    return int(o) == int(e)")
+    assert "raised ValueError in its line 2" in probe(DIGITS)
+    assert "raised ValueError in its line 2" in probe(DIGITS.replace("isdigit", "isnumeric"))
     assert probe("def check(i, o, e):\n    return False").endswith("rejects the output that its test expects")
 
 
@@ -125,6 +193,30 @@ def test_an_episode_is_judged_by_the_checker(judge: SyncJudge) -> None:
     right = "n = int(input())\nprint(max(d for d in range(1, n) if n % d == 0))"
     assert judge.loop.run_until_complete(episode(right)) == (1.0, Verdict.ACCEPTED)
     assert judge.loop.run_until_complete(episode("print(2)")) == (-1.0, Verdict.WRONG_OUTPUT)
+
+
+def test_what_a_checker_failed_on_is_counted_in_the_step_and_never_rewarded(judge: SyncJudge) -> None:
+    one = problem(DIGITS, (TestCase("1", "1"), TestCase("2", "2"), TestCase("3", "3")))
+
+    async def step(config: EnvConfig) -> Step:
+        env = CodeContestsEnv({"divisor": one}, judge.judge, config, len)
+        await env.reset("divisor")
+        return await env.step("```python\nn = input()\nprint(n if n == '1' else '\\u00b2')\n```")
+
+    last = judge.loop.run_until_complete(step(EnvConfig(turn_limit=1)))
+    assert (last.reward, last.verdict, last.checker_errors) == (-1.0, Verdict.WRONG_OUTPUT, 2)
+    fraction = judge.loop.run_until_complete(step(EnvConfig(turn_limit=1, reward="fraction")))
+    assert (fraction.reward, fraction.checker_errors) == (pytest.approx(1 / 3), 2)
+
+
+def test_killed_tests_of_a_checked_program_are_counted() -> None:
+    class Killing:
+        async def run(self, program: str, inputs: Sequence[str], limits: Limits, **_: bool) -> ProgramResult:
+            dead = TestResult(Verdict.OUT_OF_MEMORY, 0.1, 0.1, 9.0, b"", "")
+            return ProgramResult(Verdict.OUT_OF_MEMORY, (dead,) * len(inputs), killed=len(inputs))
+
+    result = asyncio.run(judge_with_checker(Killing(), problem(), "", 5 * TESTS, LIMITS))  # type: ignore[arg-type]
+    assert (result.killed, result.checker_errors, result.verdict) == (15, 0, Verdict.OUT_OF_MEMORY)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The comparison against hand-worked pairs, a slow reference, and sizes at which a careless version would be slow."""
 
+import asyncio
 import math
+import mmap
 import random
 import time
 import tracemalloc
@@ -8,7 +10,7 @@ import tracemalloc
 import pytest
 
 from rlef_plugin.judge import compare
-from rlef_plugin.judge.compare import outputs_match
+from rlef_plugin.judge.compare import BLOCK_BYTES, outputs_match
 
 EQUAL = [
     (b"", b""), (b"", b" \n\t\r\v"), (b"1 2 3", b"1\n2\t3\r\n"), (b"1\v2", b"1 2"),
@@ -108,6 +110,141 @@ def test_agrees_with_the_reference_at_every_block_size(monkeypatch: pytest.Monke
         matches += expected
         assert outputs_match(a, b) == expected == outputs_match(b, a), (a, b)
     assert 100 < matches < 950  # both answers occur often
+
+
+def random_number(rng: random.Random) -> str:
+    """With runs of digits of any length, some of them missing, and now and then no number."""
+
+    def digits() -> str:
+        return "".join(rng.choice("00019") for _ in range(rng.choice([0, 1, 2, 3, 1000])))
+
+    token = rng.choice(["", "", "+", "-"]) + digits() + rng.choice(["", "."]) + digits()
+    if rng.random() < 0.4:
+        token += rng.choice("eE") + rng.choice(["", "+", "-"]) + rng.choice(["", "0", "000", str(rng.randrange(1300))])
+    at = rng.randrange(len(token) + 1)
+    return token[:at] + rng.choice("+-.eax\f_") + token[at:] if rng.random() < 0.1 else token
+
+
+def written_otherwise(rng: random.Random, token: str) -> str:
+    change = rng.randrange(6)
+    if change == 0:
+        return token[:1] + "000" + token[1:] if token[:1] in ("+", "-") else "000" + token
+    if change == 1:
+        return token + ("0" if "." in token else ".0")
+    if change == 2 and token:
+        at = rng.randrange(len(token))
+        return token[:at] + rng.choice("0123456789") + token[at + 1 :]
+    return [token, token, token.upper(), random_number(rng)][change - 2]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 7, 64])
+@pytest.mark.parametrize("piece_bytes", [1, 3, 1000])
+def test_long_numbers_agree_with_the_reference(
+    monkeypatch: pytest.MonkeyPatch, block_bytes: int, piece_bytes: int
+) -> None:
+    """Every token from a block's size on is read piece by piece."""
+    monkeypatch.setattr(compare, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(compare, "PIECE_BYTES", piece_bytes)
+    rng = random.Random(f"{block_bytes} {piece_bytes}")
+    answers = {True: 0, False: 0}
+    for _ in range(80):
+        one = [random_number(rng) for _ in range(rng.randrange(1, 3))]
+        two = [written_otherwise(rng, token) for token in one]
+        a, b = ("\n".join(side).encode() + rng.choice([b"", b"\n"]) for side in (one, two))
+        expected = reference(a, b)
+        answers[expected] += 1
+        assert outputs_match(a, b) == expected == outputs_match(memoryview(b), a), (a, b)
+    assert min(answers.values()) > 10
+
+
+@pytest.mark.parametrize("size", [BLOCK_BYTES, 2 * BLOCK_BYTES, 1 << 20, 3 << 20])
+def test_tokens_around_the_edges_of_blocks_and_pieces(size: int) -> None:
+    for length in (size - 1, size, size + 1):
+        zeros, sevens, word = b"0" * length, b"7" * length, b"a\fb" * (length // 3)
+        for a, b in [
+            (b"1 " + sevens, b"1\n+0" + sevens + b"\n"), (b"-" + zeros, b"0"), (zeros + b"5 x", b"5 x"),
+            (b"1" + zeros + b"e-%d" % length, b"1"), (b"0." + zeros + b"1e%d" % (length + 1), b"1.000001"),
+            (word + b" 1", word.upper() + b"\v1"), (sevens + b"e-%d" % length, b".77777777"),
+            (b"." + sevens, b"0.77777777"), (b"1e" + zeros + b"3", b"1000"), (b"-1e-" + zeros + b"1", b"-.1"),
+            (b"3." + zeros + b" nan", b"3 nan"),
+        ]:  # fmt: skip
+            assert outputs_match(a, b) and outputs_match(b, a), (size, length, a[:20], b[:20])
+        for a, b in [
+            (sevens, sevens[:-1] + b"8"), (sevens, b"7" + sevens), (b"-" + sevens, sevens), (zeros, b"inf"),
+            (sevens, sevens[1:] + b" 7"), (zeros, b""), (sevens, b"inf"), (sevens, b"nan"), (word, word + b"c"),
+            (b"-" + sevens, b"-infinity"), (b"1e" + sevens, b"1e8" + sevens), (b"1e-" + sevens, b"1"),
+            (sevens + b".5.5", sevens), (sevens + b"e", sevens), (b"+-" + sevens, sevens), (b"e" + sevens, b"0"),
+            (b"." + zeros + b"_", b"0"), (sevens + b"\xc2\xb2", sevens),
+        ]:  # fmt: skip
+            assert not outputs_match(a, b) and not outputs_match(b, a), (size, length, a[:20], b[:20])
+
+
+def test_the_last_of_millions_of_digits_decides_how_a_number_is_rounded() -> None:
+    """2**53 + 1 lies between two doubles; anything behind it makes the upper one the nearest."""
+    between = b"9007199254740993." + b"0" * (1 << 20)
+    assert outputs_match(between, b"9007199254740992.0") and not outputs_match(between, b"9007199254740994.0")
+    assert outputs_match(between + b"1", b"9007199254740994.0")
+    assert not outputs_match(between + b"1", b"9007199254740992.0")
+    digits = b"9007199254740993" + b"0" * (1 << 20)
+    assert outputs_match(digits + b"1e-%d" % ((1 << 20) + 1), b"9007199254740994.0")
+
+
+SIZE = 1 << 26
+HEAVY = {  # what a program prints, and what is expected
+    "one token, a short one expected": lambda: (b"7" * SIZE, b"7\n"),
+    "one token, the last digit differs": lambda: (b"7" * SIZE, b"7" * (SIZE - 1) + b"8"),
+    "one token, written otherwise": lambda: (b"7" * SIZE, b"+0" + b"7" * SIZE + b"\n"),
+    "one number with a fraction": lambda: (b"7" * SIZE + b".5", b"7" * (SIZE // 2) + b".5"),
+    "one word": lambda: (b"x" * SIZE, b"X" * (SIZE - 1) + b"y"),
+    "nothing but spaces": lambda: (b" " * SIZE, b"7"),
+    "numbers, written otherwise": lambda: (b"+1 " * (1 << 17), b"1 " * (1 << 17)),
+}
+
+
+@pytest.mark.parametrize("kind", HEAVY)
+def test_a_large_output_is_compared_in_a_second_and_keeps_nobody_waiting(kind: str) -> None:
+    """CPU time of this thread, so that it may be busy here: between two turns of another task, and in all."""
+    printed, expected = HEAVY[kind]()
+    output = mmap.mmap(-1, len(printed))  # as the server maps what a jail wrote
+    output[:] = printed
+
+    async def judged() -> tuple[float, float]:
+        gaps = [0.0]
+
+        async def others() -> None:
+            while True:
+                before = time.thread_time()
+                await asyncio.sleep(0)
+                gaps.append(time.thread_time() - before)
+
+        task = asyncio.create_task(others())
+        started = time.thread_time()
+        answer = await compare.compare(output, expected)
+        used_s = time.thread_time() - started
+        task.cancel()
+        assert answer == ("otherwise" in kind) and len(gaps) > 20
+        return max(gaps), used_s
+
+    longest_s, used_s = min(asyncio.run(judged()) for _ in range(2))
+    assert longest_s < 0.04 and used_s < 1
+
+
+def test_comparisons_at_the_same_time_take_turns() -> None:
+    """The small one ends first, though it began last."""
+    ended = []
+
+    async def one(name: str, output: bytes, expected: bytes) -> None:
+        assert await compare.compare(output, expected)
+        ended.append(name)
+
+    async def all_of() -> None:
+        large = b"7" * (1 << 24)
+        await asyncio.gather(
+            one("large", large, b"0" + large), one("small", b"1 " * BLOCK_BYTES, b"1\n" * BLOCK_BYTES)
+        )
+
+    asyncio.run(all_of())
+    assert ended == ["small", "large"]
 
 
 def test_tolerance_is_absolute_and_strict() -> None:

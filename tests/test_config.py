@@ -43,7 +43,6 @@ FLAGS = {
     "rlef.judge.ray_actors": "8",
     "rlef.judge.ray_cpus": "2",
     "rlef.judge.ray_resource": "judge_node",
-    "rlef.judge.isolation": "program",
     "rlef.judge.patience_s": "90",
 }
 ALL_CHANGED = RlefConfig(
@@ -57,7 +56,7 @@ ALL_CHANGED = RlefConfig(
     run_dir="/runs/a b",
     cpu_host=True,
     episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "/my/prompts", "random", 7, "fraction", "/sft.jsonl"),
-    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node", "program", 90),
+    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node", 90),
 )
 
 

@@ -300,23 +300,39 @@ def test_results_of_another_store_are_refused(tmp_path: Path) -> None:
             Results(tmp_path / "r", ProblemStore.open(tmp_path / store), number)
 
 
-@pytest.mark.nsjail
-def test_a_program_that_hangs_is_not_run_to_the_end(tmp_path: Path) -> None:
+def verified(store: Path, *ids: str) -> list[Judged]:
     from rlef_plugin.judge import JudgeConfig, open_judge
     from rlef_plugin.problems.verify import verify
-
-    many = {"input": [str(i) for i in range(20)], "output": ["0"] * 20}
-    hang = {"name": "hang", "description": "d", "public_tests": many, "private_tests": many, "time_limit_s": 0.1}
-    build_store([hang | {"incorrect_solutions": programs("while True: pass")}], tmp_path / "s")
 
     async def run() -> list[Judged]:
         judge = await open_judge(JudgeConfig(workers=1))
         try:
-            return [one async for one in verify(ProblemStore.open(tmp_path / "s"), ["hang"], judge)]
+            return [one async for one in verify(ProblemStore.open(store), ids, judge)]
         finally:
             await judge.close()
 
-    (found,) = asyncio.run(run())
+    return asyncio.run(run())
+
+
+@pytest.mark.nsjail
+def test_a_checker_that_fails_on_what_a_stored_program_prints_is_reported(tmp_path: Path) -> None:
+    """It bears what `probe_checker` tries."""
+    checker = "def check(i, o, e):\n    return {'3': True}[o] if len(o) == 1 else False"
+    tests = {"input": ["1 2"], "output": ["3"]}
+    fields = {"name": "odd", "description": "d", "public_tests": tests, "private_tests": tests, "checker": checker}
+    build_store([fields | {"incorrect_solutions": programs("print(end='33')", "print(end='4')")}], tmp_path / "s")
+    (found,) = verified(tmp_path / "s", "odd")
+    assert "checker of problem 'odd' raised KeyError in its line 2" in found.checker
+    assert unsound(found) == "its checker is broken"
+
+
+@pytest.mark.nsjail
+def test_a_program_that_hangs_is_not_run_to_the_end(tmp_path: Path) -> None:
+    many = {"input": [str(i) for i in range(20)], "output": ["0"] * 20}
+    hang = {"name": "hang", "description": "d", "public_tests": many, "private_tests": many, "time_limit_s": 0.1}
+    build_store([hang | {"incorrect_solutions": programs("while True: pass")}], tmp_path / "s")
+
+    (found,) = verified(tmp_path / "s", "hang")
     assert found.incorrect == ("333" + "-" * 37,)
 
 

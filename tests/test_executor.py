@@ -27,9 +27,9 @@ from scripted import (
 from tiny_tokenizers import family_tokenizer
 
 from rlef_plugin.config import VARIABLE, RlefConfig
-from rlef_plugin.env import CodeContestsEnv, Dialog, EnvConfig
+from rlef_plugin.env import CodeContestsEnv, Dialog, EnvConfig, Step
 from rlef_plugin.errors import UsageError
-from rlef_plugin.judge import SandboxError
+from rlef_plugin.judge import SandboxError, Verdict
 from rlef_plugin.problems import ProblemStore, StoreWriter, UnknownProblemError
 
 pytestmark = pytest.mark.host  # the executor's base class is the host's, and importing that imports torch
@@ -43,6 +43,8 @@ LOGS = {
     "responses_truncated",
     "judge_s",
     "generate_s",
+    "judge/checker_errors",
+    "judge/killed",
     "turn_rewards",
     "turn_verdicts",
 }
@@ -391,6 +393,15 @@ def test_rewards_and_logs(play, name: str) -> None:
     assert {type(value) for value in numbers} == {float}  # or torch would make integers of some samples and not others
     assert logs["judge_s"] >= 0 and logs["generate_s"] >= 0
     assert len(played.engine.requests) == len(kinds)  # early stop: nothing is generated after the end
+
+
+def test_checker_errors_and_killed_tests_of_all_turns_are_logged() -> None:
+    def step(**counts: int) -> Step:
+        return Step("", -1.0, True, Verdict.WRONG_OUTPUT, False, False, 0.0, "code", **counts)
+
+    episode = Episode([], steps=[step(checker_errors=2), step(), step(checker_errors=1, killed=3)])
+    logs = episode.logs(turn_limit=3)
+    assert (logs["judge/checker_errors"], logs["judge/killed"]) == (3.0, 3.0)
 
 
 def test_the_lists_follow_the_turn_limit(play) -> None:

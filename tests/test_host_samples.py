@@ -35,7 +35,7 @@ def test_the_host_makes_an_experience_of_our_result() -> None:
 
 INFO_SHAPES = {
     **dict.fromkeys(("response_clip_ratio", "reward", "score", "solved", "public_passed", "turns"), (1,)),
-    **dict.fromkeys(("responses_truncated", "judge_s", "generate_s"), (1,)),
+    **dict.fromkeys(("responses_truncated", "judge_s", "generate_s", "judge/checker_errors", "judge/killed"), (1,)),
     **dict.fromkeys(("turn_rewards", "turn_verdicts"), (1, 3)),
 }
 

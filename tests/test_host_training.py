@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from host_files import TRAINER
@@ -43,6 +44,7 @@ def test_a_rest_is_left_out_and_a_step_without_an_update_is_skipped() -> None:
     """The host would leave the odd micro-batches' gradients for the next step."""
     from scripted import SOLVED
 
+    from rlef_plugin.openrlhf_ext import trainer
     from rlef_plugin.openrlhf_ext.trainer import EpisodeLogging
 
     class Host:
@@ -59,6 +61,12 @@ def test_a_rest_is_left_out_and_a_step_without_an_update_is_skipped() -> None:
     sample = played_once(SOLVED, os.environ[VARIABLE])
     sample.rollout = Rollout.of((0.0, 1.0), [sample.record])
     status, step = Steps().train_step([sample] * 10, 5)
+    sample.record["turns"][0]["checker_errors"] = 1
+    sample.rollout = Rollout.of((0.0, 1.0), [sample.record])
+    with patch.object(trainer.log, "warning") as said:
+        broken, _ = Steps().train_step([sample] * 4, 5)
+    same("checker errors", broken["judge/checker_error_share"], 1.0)
+    same("the alarm", said.call_args.args[0].partition(":")[0], sample.rollout.alarm().partition(":")[0])
     skipped = Steps().train_step([sample] * 3, 5)
     same("10 samples, batches of 4", (status["trained"], status["rollout/left_out"], step), (8, 2.0, 6))
     same("3 samples, batches of 4", skipped, ({"rollout/left_out": 3.0}, 5))

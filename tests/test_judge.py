@@ -282,9 +282,30 @@ def test_a_source_that_is_no_unicode_text_does_not_compile(judge: SyncJudge) -> 
     assert judge("print('\ud800')", [("", "")]).verdict is Verdict.INVALID_CODE
 
 
+def test_the_output_limit_follows_what_is_expected() -> None:
+    mib = 2**20
+    sizes = {0: 64, 32 * mib: 64, 33 * mib: 66, 100 * mib: 200, 199 * mib: 200, 200 * mib: 200}
+    for expected, allowed in sizes.items():
+        assert Limits().with_room_for([1, expected, 0]) == Limits(output_bytes=allowed * mib)
+    assert Limits(output_bytes=10).with_room_for([]).output_bytes == 10
+    with pytest.raises(ValueError, match="of 209,715,201 bytes exceeds the 209,715,200 that a program may print"):
+        Limits().with_room_for([200 * mib + 1])
+
+
+@pytest.mark.nsjail
+def test_a_right_output_of_more_than_64_mib_is_accepted(judge: SyncJudge) -> None:
+    size, expected = 70 * 2**20, "7" * (70 * 2**20)
+    limits = Limits(cpu_s=10, memory_mb=256)
+    source = f"import os\nfor _ in range({size} >> 20): os.write(1, b'7' * (1 << 20))"
+    (test,) = judge(source, [("", expected)], limits).tests
+    assert (test.verdict.label, test.stdout_bytes) == ("accepted", size)
+    (test,) = judge(source.replace(">> 20", ">> 19"), [("", "7")], limits).tests
+    assert test.verdict is Verdict.OUTPUT_LIMIT
+
+
 @pytest.mark.nsjail
 def test_the_largest_limits_are_ones_that_a_jail_can_hold(judge: SyncJudge) -> None:
-    assert judge(ECHO, [("a", "a")], Limits(output_bytes=2**27)).accepted
+    assert judge(ECHO, [("a", "a")], Limits(output_bytes=200 * 2**20)).accepted
     with pytest.raises(ValueError, match="memory_mb is 100.5, but must be a whole number"):
         Limits(memory_mb=100.5)  # type: ignore[arg-type]
 
@@ -293,6 +314,8 @@ def test_the_largest_limits_are_ones_that_a_jail_can_hold(judge: SyncJudge) -> N
 def test_an_input_file_larger_than_its_room_is_refused(judge: SyncJudge) -> None:
     with pytest.raises(ValueError, match=r"An input file of 40000000 bytes exceeds the \d+ that a jail has"):
         judge(ECHO, [("x" * 40_000_000, "")], input_file="in.txt")
+    with pytest.raises(ValueError, match=r"An output file of 70000000 bytes exceeds the 67108864 that a jail has"):
+        judge(ECHO, [("", "x" * 70_000_000)], output_file="out.txt")
 
 
 @pytest.mark.nsjail

@@ -757,8 +757,8 @@ def test_output_of_any_bytes_is_data(judge: SyncJudge, output: bytes) -> None:
 @defence(
     (
         "rlef_plugin/judge/compare.py",
-        "return _canonical_integer(a) == _canonical_integer(b)",
-        "return int(a) == int(b)",
+        "return (_sign(x) == _sign(y) or not ours) and (yield from _same(ours, theirs))",
+        "return int(a.first(len(a))) == int(b.first(len(b)))",
     ),
 )
 def test_a_ten_million_digit_integer_is_compared_quickly(judge: SyncJudge) -> None:

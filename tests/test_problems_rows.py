@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from function_rows import LIVECODEBENCH, SPREAD, VOWEL
 
-from rlef_plugin.problems import BuildReport, ProblemStore, StoreError, TestCase, build_store, open_source, read_rows
+from rlef_plugin.problems import (
+    BuildReport,
+    ProblemStore,
+    StoreError,
+    TestCase,
+    build_store,
+    convert,
+    open_source,
+    read_rows,
+)
 from rlef_plugin.problems.build import plain_id
 from rlef_plugin.problems.evalplus import EvalPlus
 from rlef_plugin.problems.livecodebench import LiveCodeBench
@@ -325,6 +334,19 @@ def test_a_misspelled_key_is_not_an_empty_list(tmp_path: Path) -> None:
     bad["public_test"] = bad.pop("public_tests")
     with pytest.raises(StoreError, match="rows, row 1: public_tests is missing;"):
         build_store([bad], tmp_path / "store")
+
+
+def test_a_test_that_expects_more_than_a_program_may_print_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes: of three characters, the last output has five."""
+    monkeypatch.setattr(convert, "MAX_OUTPUT_BYTES", 4)
+    large = {"input": ["1\n", "2\n"], "output": ["4444", "\u00e9\u00e91"]}
+    _, report = build(
+        tmp_path, [row("kept", private_tests={"input": ["1"], "output": ["4444"]}), row("large", private_tests=large)]
+    )
+    assert report.kept == 1
+    assert report.dropped == {"private_tests.output[1] has 5 bytes, but a program may print 4 at most": 1}
 
 
 def test_rows_without_tests_are_dropped_with_account(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from rlef_plugin import config as settings
 from rlef_plugin import launcher, recipes
 from rlef_plugin.errors import UsageError
+from rlef_plugin.evaluation.settings import config_of
+from rlef_plugin.judge import JudgeConfig
 from rlef_plugin.openrlhf_ext import host_cli
 
 REPO = Path(__file__).resolve().parents[1]
@@ -190,6 +192,24 @@ def test_an_unknown_key_names_the_nearest(recipe, key: str, nearest: str) -> Non
         with pytest.raises(UsageError) as error:
             recipes.to_flags(recipes.load(recipe(text), overrides))
         assert str(error.value) == sentence
+
+
+def test_a_setting_that_is_gone_says_what_became_of_it(recipe) -> None:
+    sentence = "rlef.judge.isolation is gone: each test always has a process of its own; delete the key."
+    for text, overrides in (("rlef: {judge: {isolation: test}}", []), ("", ["rlef.judge.isolation=program"])):
+        with pytest.raises(UsageError) as error:
+            recipes.to_flags(recipes.load(recipe(text), overrides))
+        assert str(error.value) == sentence
+    with pytest.raises(UsageError) as error:
+        launcher.make_plan(["--rlef.judge.isolation", "program"])
+    assert str(error.value) == sentence
+    with pytest.raises(UsageError) as error:
+        config_of("rlef_plugin.CodeContestsEnv", Path("store"), Path("out"), ["rlef.judge.isolation=test"])
+    assert str(error.value) == sentence
+    for value in ("test", "program", ""):
+        with pytest.raises(ValueError) as refused:
+            JudgeConfig(isolation=value)
+        assert str(refused.value) == sentence
 
 
 def test_an_unknown_key_with_nothing_near() -> None:

@@ -9,7 +9,7 @@ from run_records import OK, SLOW, WRONG, episode, step
 
 from rlef_plugin.judge import JudgeConfig
 from rlef_plugin.runs import timeline
-from rlef_plugin.runs.record import record_of
+from rlef_plugin.runs.record import Record, record_of
 from rlef_plugin.runs.timeline import OVERHEAD, PARTS, Clock, Rollout, union_s
 
 
@@ -47,7 +47,38 @@ def test_a_rollout_phase_by_hand() -> None:
         "judge/waiting_seconds": 1.5,
         "judge/in_flight": 6.0 / 20.0,
         "judge/utilisation": 3 * 0.5 / (4 * 20.0),  # both were judged by the same process of 4 workers
+        "judge/checker_errors": 0.0,
+        "judge/checker_error_share": 0.0,
+        "judge/killed": 0.0,
     }
+
+
+def programs(count: int, problem: str = "p", *, checker_errors: int = 0, killed: int = 0) -> list[Record]:
+    """Episodes of one program each."""
+    records = [episode([WRONG], public=False, problem=problem) for _ in range(count)]
+    for record in records:
+        record["turns"][0] |= {"checker_errors": checker_errors, "killed": killed}
+    return records
+
+
+def test_checker_errors_and_killed_tests_are_added_up() -> None:
+    """The checker failed on 2 outputs of each of 3 programs among 100; 4 programs had a test killed."""
+    step = programs(90) + programs(3, "a", checker_errors=2) + programs(4, killed=1) + programs(3, "b")
+    metrics = Rollout.of((0.0, 1.0), step).metrics()
+    found = [metrics[f"judge/{key}"] for key in ("checker_errors", "checker_error_share", "killed")]
+    assert found == [6.0, 0.03, 4.0]
+
+
+def test_an_alarm_names_the_problems_above_one_percent_of_programs() -> None:
+    broken = programs(1, "often", checker_errors=1)
+    assert Rollout.of((0.0, 1.0), []).alarm() == Rollout.of((0.0, 1.0), programs(9)).alarm() == ""
+    assert Rollout.of((0.0, 1.0), programs(99) + broken).alarm() == ""  # 1 of 100
+    more = [record for name in "abcdefgh" for record in programs(1, name, checker_errors=9)]
+    assert Rollout.of((0.0, 1.0), programs(90) + 2 * broken + more).alarm() == (
+        "10 of 100 programs of this step count as wrong because their problem's checker failed on them: repair the "
+        "checkers of often (2), a (1), b (1), c (1), d (1), e (1), f (1), g (1) and 1 more problems, and build the "
+        "store again"
+    )
 
 
 def test_workers_of_every_judge_count_once() -> None:

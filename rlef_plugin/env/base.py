@@ -77,6 +77,8 @@ class Step:
     cpu_s: float = 0.0  # CPU time of the slowest test that was run
     memory_mb: float = 0.0  # peak memory of the largest
     run_s: float = 0.0  # wall time of all tests that were run, one after the other; the rest of judge_s is waiting
+    checker_errors: int = 0  # clean outputs that the problem's checker failed on
+    killed: int = 0  # tests whose jail the kernel ended at every try
 
 
 class Environment(ABC):
@@ -191,9 +193,11 @@ class Environment(ABC):
         verdict = Verdict.INVALID_CODE if result is None else result.verdict
         done = final or (verdict == Verdict.ACCEPTED and self.config.stops_early)
         tests = result.tests if result else ()
+        runs = [result] if result else []
         public = tests[: len(problem.public_tests)]
         if done and code.code is not None and shown.private_tests and (verdict == Verdict.ACCEPTED or self._fraction):
             private = await self._run(shown, code.code, shown.private_tests, stop=not self._fraction)
+            runs.append(private)
             verdict, tests = private.verdict if verdict == Verdict.ACCEPTED else verdict, tests + private.tests
         solved = done and verdict == Verdict.ACCEPTED
         return Step(
@@ -214,6 +218,8 @@ class Environment(ABC):
             cpu_s=max((test.cpu_s for test in tests), default=0.0),
             memory_mb=max((test.peak_memory_mb for test in tests), default=0.0),
             run_s=sum(test.wall_s for test in tests),
+            checker_errors=sum(run.checker_errors for run in runs),
+            killed=sum(run.killed for run in runs),
         )
 
     async def _observation(self, judged: Judged, response: str) -> str:

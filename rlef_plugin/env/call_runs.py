@@ -40,12 +40,14 @@ async def run_calls(
     limits = replace(limits, output_bytes=min(limits.output_bytes, MAX_OUTPUT_BYTES))
     # What fails in a batch only has a state, and what is slow in one is slow in the next: no second round of batches.
     results = await _accepted_in_batches(judge, call, program, tests, limits) if stop else []
+    killed = 0
     size = 1 if stop else len(tests)
     while len(results) < len(tests):
         alone = tests[len(results) : len(results) + size]
         ran = await judge.run(program, [batch([test.input]) for test in alone], limits, stop_at_failure=stop)
         if ran.verdict == Verdict.INVALID_CODE:
             return ran
+        killed += ran.killed
         judged = [await _judged(call, test, one) for test, one in zip(alone, ran.tests, strict=False)]
         failed = next((place for place, one in enumerate(judged) if one.verdict != Verdict.ACCEPTED), None)
         if stop and failed is not None:
@@ -54,7 +56,7 @@ async def run_calls(
         results += judged
         size = min(size * GROWTH, BATCH)
     first = next((one.verdict for one in results if one.verdict != Verdict.ACCEPTED), Verdict.ACCEPTED)
-    return ProgramResult(first, tuple(results))
+    return ProgramResult(first, tuple(results), killed=killed)
 
 
 def batch(inputs: Sequence[str]) -> str:

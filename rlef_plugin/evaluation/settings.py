@@ -22,7 +22,7 @@ from rlef_plugin.errors import UsageError
 from rlef_plugin.openrlhf_ext import host_cli
 
 FILE = "eval.json"
-LATER = ("unsafe_no_jail", "isolation", "model_digest")  # older evaluations did not keep them
+LATER = ("unsafe_no_jail", "model_digest")  # older evaluations did not keep them
 FREE = ("rollouts", "problems", "engines", "tensor_parallel", "url", "in_flight")  # may differ in a resume
 WEIGHTS = (".safetensors", ".bin", ".pt")
 PRESETS: dict[str, dict[str, Any]] = {  # docs/paper.md section 6
@@ -76,7 +76,7 @@ class EvalSettings:
         episode = self.config.episode
         played = {"env": self.config.env, "episode": asdict(episode), "served": bool(self.url)}
         judge = self.config.judge
-        judged = {key: getattr(judge, key) for key in ("strict_exit", "unsafe_no_jail", "isolation")}
+        judged = {key: getattr(judge, key) for key in ("strict_exit", "unsafe_no_jail")}
         if self._local:
             values["model"] = str(Path(self.model).absolute())
         files = {"model_digest": _model_digest(Path(self.model)) if self._local else ""}

@@ -84,10 +84,14 @@ class LocalJudge:
         for name in (input_file, output_file):
             if name and (name != os.path.basename(name) or name in (".", "..")):
                 raise ValueError(f"The file name {name!r} of the problem must not contain a folder.")
-        fields = self._fields(program, [test.input for test in tests], limits)
+        expected = [_encode(test.output) for test in tests]
+        fields = self._fields(program, [test.input for test in tests], limits.with_room_for(map(len, expected)))
+        room = sandbox_config()["SCRATCH_BYTES"]
         if input_file:
-            _check_room([test.input for test in tests])
-        fields |= {"expected": [_encode(test.output) for test in tests], "stop_at_failure": stop_at_failure}
+            _check_room("An input file", [_encode(test.input) for test in tests], room // 2)
+        if output_file:
+            _check_room("An output file", expected, room)
+        fields |= {"expected": expected, "stop_at_failure": stop_at_failure}
         return await self._ask(fields | {"input_file": input_file or None, "output_file": output_file or None})
 
     async def run(
@@ -191,11 +195,10 @@ class LocalJudge:
         return f"The judge's server process ended ({said or 'it was killed'}): open a new judge."
 
 
-def _check_room(inputs: Sequence[str]) -> None:
-    largest = max((len(_encode(text)) for text in inputs), default=0)
-    room = sandbox_config()["SCRATCH_BYTES"] // 2
+def _check_room(what: str, contents: Sequence[bytes], room: int) -> None:
+    largest = max(map(len, contents), default=0)
     if largest > room:
-        raise ValueError(f"An input file of {largest} bytes exceeds the {room} that a jail has: leave that test out.")
+        raise ValueError(f"{what} of {largest} bytes exceeds the {room} that a jail has: leave that test out.")
 
 
 def _encode(text: str) -> bytes:

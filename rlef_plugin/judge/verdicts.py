@@ -7,7 +7,8 @@ import enum
 import math
 import os
 import signal
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import InitVar, dataclass, replace
 
 STATUS_NO_MEMORY = 64  # the signal with which `sandbox/runner.py` reports an uncaught MemoryError
 
@@ -32,7 +33,8 @@ class Verdict(enum.IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-LOWEST_AND_HIGHEST = {"cpu_s": (0.01, 3600), "memory_mb": (16, 2**20), "output_bytes": (1, 2**27)}
+MAX_OUTPUT_BYTES = 200 * 2**20  # of a program that is expected to print so much
+LOWEST_AND_HIGHEST = {"cpu_s": (0.01, 3600), "memory_mb": (16, 2**20), "output_bytes": (1, MAX_OUTPUT_BYTES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Limits:
 
     cpu_s: float = 10.0
     memory_mb: int = 1024  # MiB of resident memory
-    output_bytes: int = 64 * 2**20  # of standard output, and of any file
+    output_bytes: int = 64 * 2**20  # of standard output, and of any file; more where more is expected
 
     def __post_init__(self) -> None:
         for name, (low, high) in LOWEST_AND_HIGHEST.items():
@@ -57,11 +59,27 @@ class Limits:
         (low_s, high_s), (low_mb, high_mb) = LOWEST_AND_HIGHEST["cpu_s"], LOWEST_AND_HIGHEST["memory_mb"]
         return cls(min(max(cpu_s, low_s), high_s), int(min(max(memory_mb, low_mb), high_mb)))
 
+    def with_room_for(self, expected_sizes: Iterable[int]) -> "Limits":
+        """Those for a program that must print so many bytes: twice as many may be other spellings of them.
+
+        Raises:
+            ValueError: a right output would be longer than any program may print.
+        """
+        largest = max(expected_sizes, default=0)
+        if largest > MAX_OUTPUT_BYTES:
+            raise ValueError(
+                f"An expected output of {largest:,} bytes exceeds the {MAX_OUTPUT_BYTES:,} that a program may print: "
+                "leave that test out."
+            )
+        room = min(2 * largest, MAX_OUTPUT_BYTES)
+        return self if room <= self.output_bytes else replace(self, output_bytes=room)
+
     @property
     def wall_s(self) -> float:
         return 10 * self.cpu_s + 5
 
 
+ISOLATION_IS_GONE = "rlef.judge.isolation is gone: each test always has a process of its own; delete the key."
 MAX_WORKERS = 1024  # of a judge; each keeps a jail of some 10 MB ready
 
 
@@ -92,8 +110,8 @@ class ProgramResult:
 
     verdict: Verdict
     tests: tuple[TestResult, ...]  # in order; shorter than the tests given if judging stopped at a failure
-    error: str = ""  # of the compiler, for INVALID_CODE
-    checker_errors: int = 0  # tests on which the problem's checker broke; each counts as WRONG_OUTPUT
+    error: str = ""  # of the compiler, for INVALID_CODE; what the checker did, if it failed
+    checker_errors: int = 0  # clean outputs that the problem's checker failed on, so that they count as wrong
     killed: int = 0  # tests whose jail the kernel ended at every try
 
     @property
@@ -113,16 +131,16 @@ class JudgeConfig:
     ray_actors: int = 1  # with backend "ray": judges in all; `workers` is of each, 0 = `ray_cpus`
     ray_cpus: int = 1  # cores that each of them takes from Ray
     ray_resource: str = ""  # custom resource of judge nodes, of which each takes one unit; "" = any node
-    isolation: str = "test"  # "test": a process a test; "program": one for all, and for each failure one of its own
     patience_s: float = 600.0  # long work asks again for so long when the judge itself fails (patient.py); 0 = not
+    isolation: InitVar[str | None] = None  # gone
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, isolation: str | None) -> None:
+        if isolation is not None:
+            raise ValueError(ISOLATION_IS_GONE)
         if not 0 <= self.workers <= MAX_WORKERS:
             raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) to {MAX_WORKERS}.")
         if self.backend not in ("local", "ray"):
             raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
-        if self.isolation not in ("test", "program"):
-            raise ValueError(f"JudgeConfig.isolation is {self.isolation!r}, but must be 'test' or 'program'.")
         if not 0 <= self.patience_s < float("inf"):
             raise ValueError(f"JudgeConfig.patience_s is {self.patience_s}, but must be 0 or more seconds.")
         for name in ("ray_actors", "ray_cpus"):

@@ -67,7 +67,8 @@ async def judge_one(problem: Problem, program: str, config: JudgeConfig, environ
         env = made(OneProblem(), judge, EnvConfig(), len)
         tests = (*problem.public_tests, *problem.private_tests)
         result = await env.run_tests(problem, program, tests, stop=False)
-        return Judged(problem, env.limits(problem), result)
+        limits = env.limits(problem).with_room_for(len(test.output.encode("utf-8", "replace")) for test in tests)
+        return Judged(problem, limits, result)
     finally:
         await judge.close()
 
@@ -78,6 +79,8 @@ def as_json(judged: Judged) -> dict[str, Any]:
         "verdict": judged.result.verdict.name.lower(),
         "accepted": judged.result.accepted,
         "error": judged.result.error,
+        "checker_errors": judged.result.checker_errors,
+        "killed": judged.result.killed,
         "cpu_limit_s": judged.limits.cpu_s,
         "memory_limit_mb": judged.limits.memory_mb,
         "tests": [
@@ -103,7 +106,7 @@ def show(judged: Judged, console: Console) -> None:
     failed = next((test for test in tests if not test.accepted), None)
     if judged.result.error:
         console.print(Text(judged.result.error.strip()))
-    elif failed:
+    if failed:
         for line in _why(failed, judged, console.width):
             console.print(line)
 

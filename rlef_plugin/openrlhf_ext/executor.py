@@ -67,6 +67,8 @@ class Episode:
             "responses_truncated": float(sum(self.cut)),
             "judge_s": sum(step.judge_s for step in self.steps),
             "generate_s": sum(self.generate_s),
+            "judge/checker_errors": float(sum(step.checker_errors for step in self.steps)),
+            "judge/killed": float(sum(step.killed for step in self.steps)),
             "turn_rewards": [step.reward for step in self.steps] + [0.0] * unplayed,
             "turn_verdicts": [float(step.verdict) for step in self.steps] + [float(NO_VERDICT)] * unplayed,
         }

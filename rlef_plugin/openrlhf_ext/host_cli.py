@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.verdicts import ISOLATION_IS_GONE
 
+GONE = {"rlef.judge.isolation": ISOLATION_IS_GONE}
 PPO, SFT = "train_ppo_ray", "train_sft"  # modules of openrlhf.cli
 HOST_MODULE = f"openrlhf.cli.{PPO}"
 ADDED_CHOICES = {
@@ -90,7 +92,9 @@ def flag_names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """One sentence about an unknown key, with the nearest valid one."""
+    """One sentence about an unknown key, with the nearest valid one, or what became of it."""
+    if key in GONE:
+        return GONE[key]
     nearest = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
     return f"unknown key {key!r}: did you mean {nearest[0]!r}?" if nearest else f"unknown key {key!r}"
 

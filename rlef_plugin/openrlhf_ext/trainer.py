@@ -6,6 +6,7 @@ module is imported there, which unpickling the classes below does. `PPOTrainerAs
 from its own module's globals.
 """
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ from rlef_plugin.openrlhf_ext.remote import original_class
 from rlef_plugin.openrlhf_ext.rollouts import solve_rates, step_metrics
 from rlef_plugin.openrlhf_ext.samples import RecordedSamples
 from rlef_plugin.runs.files import EVALUATIONS, RunFolder
+
+log = logging.getLogger("rlef")
 
 
 def run_folder(config: RlefConfig) -> RunFolder:
@@ -98,7 +101,10 @@ class EpisodeLogging:
         if self.left_out:
             return {"rollout/left_out": float(rest)}, global_step
         with clock.part("episodes"):
-            metrics = step_metrics(rollout_samples) | rollout_samples[0].rollout.metrics()
+            rollout = rollout_samples[0].rollout
+            metrics = step_metrics(rollout_samples) | rollout.metrics()
+            if alarm := rollout.alarm():
+                log.warning(alarm)
             folder = run_folder(self.experience_maker.config)
             if folder.keeps(global_step + 1):
                 folder.write_episodes(global_step + 1, (sample.record for sample in rollout_samples))

@@ -5,15 +5,17 @@ Read are the keys in FIELDS. Tests are {"input": [...], "output": [...]} as in t
 converted on a guess: a number where text should be is an error, not a string.
 
 A row is *malformed* if a value is not what the schema says, and *dropped* if it is well-formed but of no use: no
-description, no public tests to give feedback on, no tests that decide. For those the source's generated tests count
-too, except in the training split, where the paper takes problems with private tests only. Solutions in other languages
-than Python 3 are counted and left behind. Not here: whether solutions are right, and anything that compares rows.
+description, a test that expects more than a program may print, no public tests to give feedback on, no tests that
+decide. For those the source's generated tests count too, except in the training split, where the paper takes problems
+with private tests only. Solutions in other languages than Python 3 are counted and left behind.
+Not here: whether solutions are right, and anything that compares rows.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlef_plugin.judge.verdicts import MAX_OUTPUT_BYTES
 from rlef_plugin.problems.attributes import (
     DIFFICULTIES,
     SOURCES,
@@ -102,9 +104,18 @@ def _check_use(problem: Problem, has_private: bool, generated_suffice: bool) -> 
 def _tests(row: Mapping[str, Any], key: str) -> tuple[TestCase, ...]:
     rows = records(row.get(key), key, ("input", "output"))
     return tuple(
-        TestCase(text(one["input"], f"{key}.input[{i}]"), text(one["output"], f"{key}.output[{i}]"))
+        TestCase(text(one["input"], f"{key}.input[{i}]"), _output(one["output"], f"{key}.output[{i}]"))
         for i, one in enumerate(rows)
     )
+
+
+def _output(value: Any, field: str) -> str:
+    """What a program can print: nobody could pass a test that expects more."""
+    output = text(value, field)
+    size = len(output.encode()) if 4 * len(output) > MAX_OUTPUT_BYTES else len(output)
+    if size > MAX_OUTPUT_BYTES:
+        raise RowError(field, f"has {size:,} bytes, but a program may print {MAX_OUTPUT_BYTES:,} at most", "dropped")
+    return output
 
 
 def _solutions(row: Mapping[str, Any], key: str, *, correct: bool) -> tuple[tuple[Solution, ...], int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rlef_plugin.env import EnvConfig, FunctionEnv
 from rlef_plugin.judge import Judge, Verdict
-from rlef_plugin.judge.checker import CheckerError, probe_checker
+from rlef_plugin.judge.checker import probe_checker
 from rlef_plugin.problems.errors import StoreError
 from rlef_plugin.problems.judged import NOT_RUN, TIMEOUT, Judged
 from rlef_plugin.problems.records import Problem, Solution
@@ -51,6 +51,10 @@ async def verify(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class _BrokenChecker(Exception):
+    """Says what the problem's checker did."""
+
+
 async def _problem(problem: Problem, solutions: Sequence[Solution], judge: Judge, programs: int) -> Judged:
     tests = len(problem.public_tests) + len(problem.private_tests)
     broken = await probe_checker(judge, problem) if problem.checker else ""
@@ -61,7 +65,7 @@ async def _problem(problem: Problem, solutions: Sequence[Solution], judge: Judge
     codes = [code for kind in kinds for code in kind]
     results = await asyncio.gather(*(_program(env, problem, code) for code in codes), return_exceptions=True)
     for error in results:
-        if isinstance(error, CheckerError):  # it bore our nonsense, but not a program's
+        if isinstance(error, _BrokenChecker):  # it bore our nonsense, but not a program's
             return Judged(problem.id, len(problem.public_tests), tests, (), (), len(solutions), str(error))
         if isinstance(error, BaseException):
             raise error
@@ -76,6 +80,8 @@ async def _program(env: FunctionEnv, problem: Problem, code: str) -> str:
     while len(found) < len(tests):
         size = min(BATCH, TIMEOUTS - found.count(TIMEOUT))
         result = await env.run_tests(problem, code, tests[len(found) : len(found) + size], stop=False)
+        if result.checker_errors:
+            raise _BrokenChecker(result.error)
         if result.verdict is Verdict.INVALID_CODE:
             return str(int(Verdict.INVALID_CODE)) * len(tests)
         found += "".join(str(int(test.verdict)) for test in result.tests)

@@ -56,6 +56,8 @@ def record_of(
                 "run_s": step.run_s,
                 "cpu_s": step.cpu_s,
                 "memory_mb": step.memory_mb,
+                "checker_errors": step.checker_errors,
+                "killed": step.killed,
                 "chrf": similarity,
             }
             for step, (start, end), cut, (asked_at, generate_s), judge_at, similarity in zip(

@@ -17,6 +17,7 @@ passes until vLLM, which is generating, can take new weights.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from rlef_plugin.runs.episodes import mean
 Interval = tuple[float, float]  # start and end, unix seconds
 
 PARTS = ("rollout", "waiting", "episodes", "forward", "advantages", "update", "weight_sync", "saving", "evaluation")
+MAX_CHECKER_ERRORS = 0.01  # of a step's programs, without an alarm
+NAMED_PROBLEMS = 8  # of an alarm
 OVERHEAD = ("episodes", "saving", "other")  # of PARTS and what they leave: neither rollout nor training nor evaluation
 
 
@@ -49,6 +52,9 @@ class Rollout:
     judging: tuple[Interval, ...]  # of each program, from its submission to its verdict
     running_s: tuple[float, ...]  # of each program: wall time its tests ran
     workers: int  # programs that all judges together can run at a time
+    broken_checkers: tuple[str, ...] = ()  # the problem of each program that its checker failed on
+    checker_errors: int = 0  # outputs of these programs that it failed on
+    killed: int = 0  # tests whose jail the kernel ended at every try
 
     @classmethod
     def of(cls, window: Interval, records: Sequence[dict[str, Any]]) -> "Rollout":
@@ -60,6 +66,9 @@ class Rollout:
             tuple((turn["judged_at_unix_s"], turn["judged_at_unix_s"] + turn["judge_s"]) for turn in judged),
             tuple(turn["run_s"] for turn in judged),
             sum({record["judge"]: record["judge_workers"] for record in records}.values()),
+            tuple(record["problem"] for record in records for turn in record["turns"] if turn["checker_errors"]),
+            sum(turn["checker_errors"] for turn in turns),
+            sum(turn["killed"] for turn in turns),
         )
 
     def metrics(self) -> dict[str, float]:
@@ -80,7 +89,26 @@ class Rollout:
             ),
             "judge/in_flight": sum(judged_s) / wall_s if wall_s else math.nan,
             "judge/utilisation": sum(self.running_s) / capacity_s if capacity_s else math.nan,
+            "judge/checker_errors": float(self.checker_errors),
+            "judge/checker_error_share": self._checker_error_share,
+            "judge/killed": float(self.killed),
         }
+
+    def alarm(self) -> str:
+        """One sentence with the problems whose checkers failed on too many programs; "" if they did not."""
+        if not self._checker_error_share > MAX_CHECKER_ERRORS:  # also for nan
+            return ""
+        worst = Counter(self.broken_checkers).most_common()
+        named = ", ".join(f"{problem} ({count})" for problem, count in worst[:NAMED_PROBLEMS])
+        more = f" and {len(worst) - NAMED_PROBLEMS} more problems" if len(worst) > NAMED_PROBLEMS else ""
+        return (
+            f"{len(self.broken_checkers)} of {len(self.judging)} programs of this step count as wrong because their "
+            f"problem's checker failed on them: repair the checkers of {named}{more}, and build the store again"
+        )
+
+    @property
+    def _checker_error_share(self) -> float:
+        return len(self.broken_checkers) / len(self.judging) if self.judging else math.nan
 
 
 @dataclass
