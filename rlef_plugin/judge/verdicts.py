@@ -5,9 +5,10 @@ reward or feedback."""
 
 import enum
 import math
-import os
 import signal
 from dataclasses import dataclass
+
+from rlef_plugin.judge.cgroups import NONE, cores
 
 STATUS_NO_MEMORY = 64  # the signal with which `sandbox/runner.py` reports an uncaught MemoryError
 
@@ -101,7 +102,7 @@ class ProgramResult:
 
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
-    workers: int = 0  # programs run at the same time; 0 = one a core this process may use
+    workers: int = 0  # programs run at the same time; 0 = one a core that affinity and CPU quotas give this process
     backend: str = "local"  # "local": on this machine; "ray": in actors that Ray puts on judge nodes
     strict_exit: bool = True  # a test passes only after a clean exit; False = only the output counts
     unsafe_no_jail: bool = False  # run programs with this user's rights: for machines without nsjail, never a default
@@ -112,6 +113,7 @@ class JudgeConfig:
     ray_resource: str = ""  # custom resource of judge nodes, of which each takes one unit; "" = any node
     isolation: str = "test"  # "test": a process a test; "program": one for all, and for each failure one of its own
     patience_s: float = 600.0  # long work asks again for so long when the judge itself fails (patient.py); 0 = not
+    cgroup: str = ""  # folder in which each jail gets a cgroup; "" = this process's own, if it may; "none" = nowhere
 
     def __post_init__(self) -> None:
         if not 0 <= self.workers <= MAX_WORKERS:
@@ -120,6 +122,10 @@ class JudgeConfig:
             raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
         if self.isolation not in ("test", "program"):
             raise ValueError(f"JudgeConfig.isolation is {self.isolation!r}, but must be 'test' or 'program'.")
+        if self.cgroup not in ("", NONE) and not self.cgroup.startswith("/"):
+            raise ValueError(
+                f"JudgeConfig.cgroup is {self.cgroup!r}, but must be '', 'none' or a folder's whole path."
+            )
         if not 0 <= self.patience_s < float("inf"):
             raise ValueError(f"JudgeConfig.patience_s is {self.patience_s}, but must be 0 or more seconds.")
         for name in ("ray_actors", "ray_cpus"):
@@ -131,7 +137,7 @@ class JudgeConfig:
         """Programs run at the same time, on all nodes together."""
         if self.backend == "ray":
             return self.ray_actors * (self.workers or self.ray_cpus)
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or min(cores(), MAX_WORKERS)
 
 
 @dataclass(frozen=True, slots=True)
