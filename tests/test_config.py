@@ -44,6 +44,7 @@ FLAGS = {
     "rlef.judge.ray_cpus": "2",
     "rlef.judge.ray_resource": "judge_node",
     "rlef.judge.patience_s": "90",
+    "rlef.judge.cgroup": "/sys/fs/cgroup/judge",
 }
 ALL_CHANGED = RlefConfig(
     env="pkg.Env",
@@ -56,7 +57,7 @@ ALL_CHANGED = RlefConfig(
     run_dir="/runs/a b",
     cpu_host=True,
     episode=EnvConfig(5, 64, -0.5, False, 2.5, 256, "/my/prompts", "random", 7, "fraction", "/sft.jsonl"),
-    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node", 90),
+    judge=JudgeConfig(4, "ray", False, True, 100, "/opt/nsjail", 8, 2, "judge_node", 90, "/sys/fs/cgroup/judge"),
 )
 
 

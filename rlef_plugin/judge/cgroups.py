@@ -10,6 +10,7 @@ Not promised: records of file locks are not charged, so the policy refuses such 
 first to read are charged to it, so a peak is no verdict: only a kill at the jail's own limit is one."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -25,8 +26,10 @@ CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")  # memory is needed; the othe
 MARGIN_BYTES = 64 * 2**20  # for the runner, nsjail, page tables and other memory of the kernel
 MAX_PROCESSES = 50  # the sandbox's MAX_PROCESSES, nsjail and the runner
 REST_BYTES = 32 * 2**20  # an empty cgroup that is still charged more is not used again
+NEAR_BYTES = 2**21  # a peak so near to the limit has met it (v1; its memory.failcnt stays 0 on Linux 6.18)
 LEAF = "rlef-own"  # v2: where our own processes go, since a cgroup with processes can give its children no controller
 LOOKS, KILL_ROUNDS = 4, 10
+NUMBERS = itertools.count(1)  # of the cgroups that this process makes
 CLOSE_S, CLOSE_PAUSE_S = 1.0, 0.005
 UNBOUNDED = (
     "what the processes of a program take together between two looks of the judge, shared memory that no page table "
@@ -58,11 +61,11 @@ def bound_bytes(memory_bytes: int, output_bytes: int, scratch_bytes: int) -> int
     return memory_bytes + MARGIN_BYTES + 2 * output_bytes + scratch_bytes
 
 
-def cores() -> int:
+def cores(proc: str = "/proc/self") -> int:
     """Cores this process may really use: its affinity mask, or less where a CPU quota of its cgroup or of one above
     it is smaller. A part of a core counts only if there is no whole one: a judge with more workers than cores would
     let programs wait for each other."""
-    quotas = [_quota(folder) for folder in _cpu_folders(_own_folders())]
+    quotas = [_quota(folder) for folder in _cpu_folders(_own_folders(proc))]
     return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
 
 
@@ -92,15 +95,14 @@ class Cgroups:
         `own` are processes of ours besides this one, which may be moved to the leaf `LEAF` of our cgroup."""
         try:
             cgroups = cls(*_find(root, own))
-            cgroups.jail().release()
+            cgroups.jail().release()  # a kernel may refuse what a folder's rights allow
         except (Unusable, OSError):
             return None
         return cgroups
 
     def __init__(self, parents: dict[str, str], v2: bool) -> None:
         self.parents, self.v2 = parents, v2
-        self._prefix = f"rlef-{_pid_namespace()}-{os.getpid()}-{_started_ms(os.getpid())}"
-        self._made = 0
+        self.prefix = f"rlef-{_pid_namespace()}-{os.getpid()}-{_started_ms(os.getpid())}"
         self._free: deque[JailCgroup] = deque()
         self._all: set[JailCgroup] = set()
         _remove_leftovers(set(parents.values()))
@@ -114,8 +116,8 @@ class Cgroups:
                 return cgroup
             if not (cgroup.empty and self._remove(cgroup)):
                 self._free.append(cgroup)
-        self._made += 1
-        folders = {name: f"{parent}/{self._prefix}-{self._made}" for name, parent in self.parents.items()}
+        number = next(NUMBERS)
+        folders = {name: f"{parent}/{self.prefix}-{number}" for name, parent in self.parents.items()}
         cgroup = JailCgroup(folders, self.v2, self._free)
         self._all.add(cgroup)
         return cgroup
@@ -141,22 +143,31 @@ class JailCgroup:
 
     def __init__(self, folders: dict[str, str], v2: bool, free: "deque[JailCgroup]") -> None:
         self._folders, self._v2, self._free = folders, v2, free
+        self._unique = list(dict.fromkeys(folders.values()))  # that of memory is the first
         self._memory = folders["memory"]
         self._limit_bytes = float("inf")
-        self._sealed = False
-        for folder in set(folders.values()):
+        self._sealed = True
+        self._peak: int | None = None
+        try:
+            self._make()
+        except OSError:
+            self.remove()
+            raise
+
+    def _make(self) -> None:
+        for folder in self._unique:
             os.mkdir(folder)
-        self.unseal(first=True)
-        with contextlib.suppress(OSError):  # v1 inherits both from above
-            _write(f"{self._memory}/memory.swappiness", "0") if not v2 else None
-            _write(f"{self._memory}/memory.oom_control", "0") if not v2 else None
-        self._peak = _open_or_none(f"{self._memory}/{'memory.peak' if v2 else 'memory.max_usage_in_bytes'}")
+        self.unseal()
+        for name in () if self._v2 else ("memory.swappiness", "memory.oom_control"):
+            with contextlib.suppress(OSError):  # v1: both would be those of the cgroup above
+                _write(f"{self._memory}/{name}", "0")
+        self._peak = _open(f"{self._memory}/{'memory.peak' if self._v2 else 'memory.max_usage_in_bytes'}")
         self._old_peak_bytes = 0  # what the peak said at `allow`, where the kernel cannot reset it
         self._before = self._counters()
 
     def add(self, process: int) -> None:
         """To be called before that process has any memory or child worth counting: neither follows it."""
-        for folder in set(self._folders.values()):
+        for folder in self._unique:
             _write(f"{folder}/cgroup.procs", str(process))
 
     def allow(self, memory_bytes: int) -> None:
@@ -186,15 +197,12 @@ class JailCgroup:
                 self._old_peak_bytes = self.peak_bytes
 
     def _counters(self) -> tuple[int, int, float]:
-        """How often its own limit was met, kills for want of memory, CPU seconds."""
+        """How often its own limit was met (v1: whether), kills for want of memory, CPU seconds."""
         if self._v2:
             events = _fields(f"{self._memory}/memory.events")
             return events.get("oom", 0), events.get("oom_kill", 0), self._cpu_s()
         kills = _fields(f"{self._memory}/memory.oom_control").get("oom_kill", 0)
-        return self._failures(), kills, self._cpu_s()
-
-    def _failures(self) -> int:
-        return sum(_number(f"{self._memory}/memory.{swap}failcnt") for swap in ("", "memsw."))
+        return self.peak_bytes > self._limit_bytes - NEAR_BYTES, kills, self._cpu_s()
 
     def _cpu_s(self) -> float:
         if self._v2:
@@ -226,7 +234,7 @@ class JailCgroup:
 
     @property
     def empty(self) -> bool:
-        return not any(_read(f"{folder}/cgroup.procs") for folder in set(self._folders.values()))
+        return not self._processes()
 
     def kill(self) -> None:
         """Everything in it. Does not wait for the processes to be gone."""
@@ -257,8 +265,8 @@ class JailCgroup:
     def _processes(self) -> list[int]:
         return _numbers(f"{self._memory}/cgroup.procs")
 
-    def unseal(self, first: bool = False) -> None:
-        if "pids" in self._folders and (first or self._sealed):
+    def unseal(self) -> None:
+        if "pids" in self._folders and self._sealed:
             _write(f"{self._folders['pids']}/pids.max", str(MAX_PROCESSES))
             self._sealed = False
 
@@ -268,7 +276,7 @@ class JailCgroup:
 
     def remove(self) -> bool:
         """Whether it is gone; not while it holds a process."""
-        if not all([_removed(folder) for folder in set(self._folders.values())]):
+        if not all([_removed(folder) for folder in self._unique]):
             return False
         if self._peak is not None:
             os.close(self._peak)
@@ -419,11 +427,12 @@ def _read(path: str) -> str:
         return ""
 
 
-def _open_or_none(path: str) -> int | None:
-    try:
-        return os.open(path, os.O_RDWR)
-    except OSError:
-        return None
+def _open(path: str) -> int | None:
+    """To read and write, or only to read."""
+    for way in (os.O_RDWR, os.O_RDONLY):
+        with contextlib.suppress(OSError):
+            return os.open(path, way)
+    return None
 
 
 def _number(path: str) -> int:

