@@ -160,8 +160,8 @@ def check_callers_limits() -> None:
         if (limit := _hard_limit(name)) < least:
             need = "it unlimited" if least == math.inf else f"{least} or more"
             raise SandboxError(
-                f"The caller's hard limit RLIMIT_{name} is {limit}, but a jail needs {need}: raise it where the judge is "
-                f"started (`ulimit -H{letter}`, limits.conf, the batch system or the container)."
+                f"The caller's hard limit RLIMIT_{name} is {limit}, but a jail needs {need}: raise it where the judge "
+                f"is started (`ulimit -H{letter}`, limits.conf, the batch system or the container)."
             )
 
 
