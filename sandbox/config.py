@@ -20,7 +20,8 @@ INSIDE_ID = 1000  # user and group id the program sees
 NOBODY = 65534  # what it is outside when the judge runs as root: root itself is exempt from RLIMIT_NPROC
 
 MAX_PROCESSES = 48  # processes and threads together, the runner included
-MAX_OPEN_FILES, LEAST_OPEN_FILES = 128, 64  # the caller may have fewer to give
+MAX_OPEN_FILES = 128
+LEAST_OPEN_FILES = 64  # where the caller's own limit is lower
 MAX_FILE_MB = 1024  # of the runner, which writes a test's input; a program's own is a byte above its output limit
 
 # A fixed hash seed makes a program that prints a set behave the same every time. Binding symbols at once saves each
