@@ -10,7 +10,9 @@ HOSTNAME = "jail"
 SCRATCH = "/tmp"  # the only writable place: private to a jail, a tmpfs, emptied between two tests
 SCRATCH_BYTES = 64 * 2**20
 SCRATCH_FILES = 4096
-PACKAGES = ("numpy",)  # that programs may import, if the judge's own interpreter has them; no others
+# What programs may import, if the judge's own interpreter has it, and nothing else. The standard library's `zoneinfo`
+# reads `tzdata` where the machine has no time zones of its own.
+PACKAGES = ("numpy", "tzdata")
 PACKAGES_ROOT = "/opt/packages"
 PYTHON_ROOT = "/opt/python"  # where an interpreter that lives outside /usr appears in the jail
 
@@ -19,18 +21,21 @@ NOBODY = 65534  # what it is outside when the judge runs as root: root itself is
 
 MAX_PROCESSES = 48  # processes and threads together, the runner included
 MAX_OPEN_FILES = 128
+LEAST_OPEN_FILES = 64  # where the caller's own limit is lower
 MAX_FILE_MB = 1024  # of the runner, which writes a test's input; a program's own is a byte above its output limit
-STACK_MB = 64  # must stay well below the address space: it is also the default size of a thread's stack
 
 # A fixed hash seed makes a program that prints a set behave the same every time. Binding symbols at once saves each
 # forked child from doing it again (14 of 66 page faults).
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
+    "PATH": "/usr/bin:/bin",
     "HOME": SCRATCH,
     "LANG": "C.UTF-8",
     "LD_BIND_NOW": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+# Where the address space is limited: a malloc arena a thread would reserve 64 MiB each, and six threads would fill it.
+UNCHARGED_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 PYTHON_FLAGS = ("-S", "-s", "-P", "-X", "utf8")
 
 CONTROL_FD = 3  # the runner's socket to the judge; closed in every program

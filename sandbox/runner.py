@@ -16,6 +16,7 @@ Out: packets of a kind byte and six little-endian numbers of 8 bytes: R ready, C
      text), M no process could be made, T one test: status, CPU us, wall us, peak KiB, flags."""
 
 import _signal
+import _thread
 import gc
 import marshal
 import posix
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BACKSTOP_CPU_S = 600  # of each process, also this one
+STACK_BYTES = 8 * 2**20  # soft limit, and size of a thread's stack, as on stock Linux; a program may raise it
+PENDING_SIGNALS = 256  # queued in a jail; more would be taken from what its user may queue in all jails
 SPENT, STOPPED = 1, 2  # flags of a test: the jail must not be used again; the watch ended it
 
 
@@ -42,6 +45,12 @@ def set_limits(task: dict) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (task["address_space"],) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (task["file_bytes"],) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    stack_bytes = resource.getrlimit(resource.RLIMIT_STACK)[1]  # what the caller has, normally without bounds (-1)
+    soft_bytes = STACK_BYTES if stack_bytes < 0 else min(STACK_BYTES, stack_bytes)
+    resource.setrlimit(resource.RLIMIT_STACK, (soft_bytes, stack_bytes))
+    _thread.stack_size(soft_bytes)  # the C library takes 2 MiB where a process starts without a bound
+    signals = min(PENDING_SIGNALS, resource.getrlimit(resource.RLIMIT_SIGPENDING)[1] & 0x7FFFFFFFFFFFFFFF)
+    resource.setrlimit(resource.RLIMIT_SIGPENDING, (signals, signals))
 
 
 def run_tests(task: dict, jailed: bool, scratch: Scratch) -> None:

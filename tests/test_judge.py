@@ -397,10 +397,8 @@ def test_numpy_can_be_imported_and_nothing_else_that_is_installed(judge: SyncJud
     source = "import numpy as np\nprint(np.array(input().split(), dtype=np.int64).sum())"
     assert judge(source, [("1 2", "3"), ("5 6", "11")]).accepted
     assert "No module named 'rich'" in judge("import rich", [("", "")]).tests[0].error
-    assert judge.output("import os\nprint(sorted(os.listdir('/opt/packages')))") in (
-        "['numpy']\n",
-        "['numpy', 'numpy.libs']\n",
-    )
+    offered = set(judge.output("import os\nprint(*os.listdir('/opt/packages'))").split())
+    assert {"numpy"} <= offered <= {"numpy", "numpy.libs", "tzdata"}
 
 
 @pytest.mark.nsjail

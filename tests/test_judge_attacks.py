@@ -89,8 +89,8 @@ print(*sorted(written))  # /dev/shm is /tmp
 @defence(
     (
         "rlef_plugin/judge/jail.py",
-        "return JailCommand(argv, render_config(), {}, jailed=True)",
-        "return JailCommand(argv, render_config(), dict(os.environ), jailed=True)",
+        "return JailCommand(argv, render_config(charged), {}, jailed=True)",
+        "return JailCommand(argv, render_config(charged), dict(os.environ), jailed=True)",
     ),
     ("rlef_plugin/judge/jail.py", "iface_no_lo=True,", "iface_no_lo=True, keep_env=True,"),
 )
@@ -99,10 +99,12 @@ def test_environment_and_command_line_hold_nothing_of_the_host(judge: SyncJudge)
     environment, argv, node = json.loads(judge.output(source))
     assert set(environment) <= {
         "PYTHONHASHSEED",
+        "PATH",
         "HOME",
         "LANG",
         "LD_BIND_NOW",
         "OPENBLAS_NUM_THREADS",
+        "MALLOC_ARENA_MAX",
         "LD_LIBRARY_PATH",
         "LC_CTYPE",
     }
@@ -128,7 +130,7 @@ print(reached, os.getppid())"""
 
 
 @defence(
-    ("sandbox/policy.kafel", "fcntl { cmd == 1024 || cmd == 1026 },", ""),
+    ("sandbox/policy.kafel", "cmd == 0 || cmd == 1 ||", "cmd == 1024 || cmd == 1026 || cmd == 0 || cmd == 1 ||"),
 )
 def test_no_lease_and_no_note_can_be_had_of_a_file(judge: SyncJudge) -> None:
     """A lease on one of the interpreter's files would stop every jail that opens it; here the program's own will do.
@@ -145,11 +147,11 @@ for fd, command, value in (file, 1024, 0), (folder, 1026, 1):
 
 
 @defence(
-    ("sandbox/policy.kafel", "flock, fcntl {", "fcntl {"),
-    ("sandbox/policy.kafel", "open, openat, creat,", "flock, open, openat, creat,"),
+    ("sandbox/policy.kafel", "mq_unlink, flock,", "mq_unlink,"),
+    ("sandbox/policy.kafel", "openat, close,", "flock, openat, close,"),
 )
 def test_no_file_that_jails_share_can_be_locked_for_others(judge: SyncJudge) -> None:
-    """A lock of `fcntl` that keeps others out needs a file open for writing: within a jail it works."""
+    """Nor any other: the record of a lock is kernel memory that no limit and no memory controller counts."""
     source = """
 import fcntl, os
 with open(os.__file__) as shared, open("/tmp/own", "w") as own:
@@ -158,8 +160,11 @@ with open(os.__file__) as shared, open("/tmp/own", "w") as own:
             lock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             print(error.errno)
-    fcntl.lockf(own, fcntl.LOCK_EX)"""
-    assert judge.output(source) == "1\n9\n"
+    try:
+        fcntl.lockf(own, fcntl.LOCK_EX)
+    except OSError as error:
+        print(error.errno)"""
+    assert judge.output(source) == "1\n1\n1\n"
 
 
 @defence(
@@ -424,7 +429,6 @@ text = input()
 os.pwrite(0, b"x" * 5000, 0)
 os.lseek(0, 1234, 0)
 fcntl.fcntl(0, fcntl.F_SETFL, os.O_NONBLOCK)
-fcntl.lockf(0, fcntl.LOCK_EX)
 rest = open(0).read()
 print(text)"""
     tests = [("first line", "first line"), ("2", "2"), ("a\n", "a")]
@@ -723,7 +727,7 @@ def test_descriptors_are_bounded(judge: SyncJudge) -> None:
 def test_limits_cannot_be_raised(uncharged: SyncJudge) -> None:
     source = """
 import resource as r
-for name in "AS CPU FSIZE NPROC NOFILE STACK CORE".split():
+for name in "AS CPU FSIZE NPROC NOFILE CORE MEMLOCK SIGPENDING".split():
     kind = getattr(r, "RLIMIT_" + name)
     try:
         r.setrlimit(kind, (r.RLIM_INFINITY, r.RLIM_INFINITY))

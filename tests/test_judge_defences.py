@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import test_judge_attacks  # noqa: F401  (fills DEFENCES)
 import test_judge_greed  # noqa: F401
+import test_judge_policy  # noqa: F401
 import test_judge_takeover  # noqa: F401
 from judge_helpers import DEFENCES, ROOT, changed_tree
 

