@@ -328,11 +328,12 @@ def _start_ray(config: RlefConfig) -> None:
 
 
 def _judges(config: RlefConfig) -> AbstractContextManager[None]:
-    """The judge actors that all rollout actors share; without them each has a judge of its own."""
-    if config.judge.backend != "ray":
-        return nullcontext()
-    from rlef_plugin.judge.remote import judge_actors
+    """The judge actors that all rollout actors share; without them each has a judge of its own, on its own node."""
+    from rlef_plugin.judge.remote import check_rollout_nodes, judge_actors
 
+    if config.judge.backend != "ray":
+        check_rollout_nodes(config.judge)
+        return nullcontext()
     return judge_actors(config.judge)
 
 

@@ -117,11 +117,12 @@ async def _judge_all(
     from rlef_plugin.problems.verify import Results, verify
     from rlef_plugin.progress import Progress
 
-    results = Results(json_, store, programs) if json_ else None
-    done = dict(results.done) if results else {}
-    missing = [id_ for id_ in ids if id_ not in done]
-    judge = await open_judge(JudgeConfig(workers=jobs))
+    judge = await open_judge(JudgeConfig(workers=jobs))  # before a file is made
+    results = None
     try:
+        results = Results(json_, store, programs) if json_ else None
+        done = dict(results.done) if results else {}
+        missing = [id_ for id_ in ids if id_ not in done]
         with Progress("problems", len(ids), len(ids) - len(missing)) as progress:
             async for judged in verify(store, missing, judge, programs=programs):
                 done[judged.id] = judged

@@ -9,6 +9,7 @@ import os
 import signal
 from dataclasses import dataclass
 
+KILLED = 128  # the exit status of a killed server's keeper, less the signal's number, as shells have it
 STATUS_NO_MEMORY = 64  # the signal with which `sandbox/runner.py` reports an uncaught MemoryError
 
 
