@@ -16,7 +16,7 @@
 Threat model: programs are hostile; a program can spoil its own verdict and nothing else. Not covered: bugs of the
 kernel, side channels, and the sum of memory over a jail's processes where no memory cgroup bounds it."""
 
-from rlef_plugin.judge.check import Check, check_here, check_sandbox
+from rlef_plugin.judge.check import Check, check_here, check_sandbox, check_verdicts
 from rlef_plugin.judge.patient import open_patient_judge
 from rlef_plugin.judge.pool import Judge, open_judge
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
@@ -32,6 +32,7 @@ __all__ = [
     "Verdict",
     "check_here",
     "check_sandbox",
+    "check_verdicts",
     "open_judge",
     "open_patient_judge",
 ]

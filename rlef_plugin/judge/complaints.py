@@ -13,7 +13,7 @@ from pathlib import Path
 NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
 SETGID, SETUID, SETFCAP = 6, 7, 31  # capabilities, by number
 CAPABILITIES = {"SETGID": SETGID, "SETUID": SETUID}  # that root needs to give a jail its ids
-NOISE = ("no version information available", "logParams():")
+NOISE = ("no version information available", "logParams():", "setpriority(")  # it goes on after these
 PREFIX = re.compile(r"^\[[A-Z]\](?:\[[^]]*\])*\s*(?:\w+\(\):\d+ )?")
 
 FLAGS = re.compile(r"flags=[A-Z_|]+")  # all seven, on every clone

@@ -175,17 +175,18 @@ class LocalJudge:
                 while not reading.done() and self._process.poll() is None:
                     await asyncio.wait([reading], timeout=LOOK_S)
                 await asyncio.wait([reading], timeout=LOOK_S)  # what a server that has ended said last
+            if reading.done():
+                return reading.result()
         except TimeoutError:
             raise SandboxError(
                 f"No jail was ready within {START_S:g} s ({self._said() or 'the server says nothing'}): look for "
                 f"a file system that hangs, or for what stops {self._config.nsjail or 'nsjail'} from going on."
             ) from None
+        except (EOFError, ConnectionError) as error:
+            raise SandboxError(await self._server_ended()) from error
         finally:
             reading.cancel()
-        try:
-            return reading.result()
-        except (EOFError, ConnectionError, asyncio.CancelledError) as error:
-            raise SandboxError(await self._server_ended()) from error
+        raise SandboxError(await self._server_ended())
 
     async def _read(self) -> None:
         try:
@@ -211,13 +212,14 @@ class LocalJudge:
         """Why: what it said last, or who ended it."""
         with contextlib.suppress(subprocess.TimeoutExpired):  # its keeper ends the jails first
             await asyncio.to_thread(self._process.wait, KEEPER_S)
-        number = (self._process.poll() or 0) - KILLED  # as `server.keep` exits
+        status = self._process.poll() or 0
+        number = -status if status < 0 else status - KILLED  # the keeper's own end, or the server's as it passes on
         by = f"killed by {signal.Signals(number).name}" if number in signal.valid_signals() else ""
         kills = oom_kills() - self._oom_kills
         memory = f"the kernel has killed {kills} times for want of memory meanwhile" if kills else ""
         why = "; ".join(filter(None, (self._said(), by, memory))) or "it said nothing"
-        remedy = "give the machine more memory, or lower rlef.judge.workers" if kills else "open a new judge"
-        return f"The judge's server process ended ({why}): {remedy}."
+        remedy = ", with more memory for it or a lower rlef.judge.workers" if kills else ""
+        return f"The judge's server process ended ({why}): open a new judge{remedy}."
 
     def _said(self) -> str:
         self._errors.seek(0)
