@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlef_plugin.judge import Check, check_sandbox
+from rlef_plugin.judge.cgroups import cores
 from rlef_plugin.versions import version_checks
 
 MIN_MEMORY_GB, MIN_DISK_GB = 6, 5  # of the CPU demo; a real model needs far more
@@ -35,7 +36,10 @@ def main(judge_only: bool = False, as_json: bool = False, console: Console | Non
     if as_json:
         print(
             json.dumps(
-                {"ok": ok, "checks": [asdict(check) | {"fix": "" if check.ok else check.fix} for check in checks]}
+                {
+                    "ok": ok,
+                    "checks": [asdict(check) | {"fix": check.fix if _advised(check) else ""} for check in checks],
+                }
             )
         )
     else:
@@ -56,10 +60,15 @@ def table(checks: list[Check]) -> Table:
     )
     rendered.add_column(overflow="fold")
     for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[bold red]problem[/]"
-        advice = "" if check.ok else f"\n[yellow]-> {escape(check.fix)}[/]"
+        good = "[yellow]warning[/]" if check.warning else "[green]ok[/]"
+        mark = good if check.ok else "[bold red]problem[/]"
+        advice = f"\n[yellow]-> {escape(check.fix)}[/]" if _advised(check) else ""
         rendered.add_row(mark, check.name, escape(check.detail) + advice)
     return rendered
+
+
+def _advised(check: Check) -> bool:
+    return check.warning or not check.ok
 
 
 def machine_checks() -> list[Check]:
@@ -76,7 +85,7 @@ def machine_checks() -> list[Check]:
 def _cpu_and_memory(min_gb: int) -> list[Check]:
     memory_gb = _memory_bytes() / 1e9
     return [
-        Check("CPU", True, f"{len(os.sched_getaffinity(0))} cores for this process"),
+        Check("CPU", True, f"{cores()} cores for this process"),
         Check("memory", memory_gb >= min_gb, f"{memory_gb:.1f} GB", f"give it at least {min_gb} GB"),
     ]
 

@@ -107,8 +107,8 @@ def test_json_is_one_line_for_machines(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert json.loads(line) == {
         "ok": False,
         "checks": [
-            {"name": "a", "ok": True, "detail": "x", "fix": ""},
-            {"name": "b", "ok": False, "detail": "y", "fix": "z"},
+            {"name": "a", "ok": True, "detail": "x", "fix": "", "warning": False},
+            {"name": "b", "ok": False, "detail": "y", "fix": "z", "warning": False},
         ],
     }
 

@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlef_plugin.judge import complaints
+from rlef_plugin.judge import cgroups, complaints
 from rlef_plugin.judge.jail import find_nsjail, load_sandbox, render_config
 from rlef_plugin.judge.pool import Judge, open_judge
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, Verdict
@@ -29,7 +29,8 @@ class Check:
     name: str
     ok: bool
     detail: str
-    fix: str = ""  # one sentence; empty if ok
+    fix: str = ""  # one sentence; empty if nothing need be done
+    warning: bool = False  # it works, and something is worth changing
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,9 @@ def check_user_namespaces() -> Check:
 
 
 def check_cgroups() -> Check:
-    """Never a failure: without a memory cgroup the judge itself watches what a jail's processes take together."""
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        version = "v2"
-    else:
-        version = "v1" if ":memory:" in Path("/proc/self/cgroup").read_text() else "none"
-    return Check("cgroups", True, f"{version}, not needed: memory is limited by process and watched by jail")
+    """Never a failure, since verdicts are the same without them; what is then not bounded is a warning."""
+    found = cgroups.report()
+    return Check("cgroups", True, found.detail, found.fix.rstrip("."), warning=not found.ok)
 
 
 async def check_jails() -> list[Check]:
