@@ -9,6 +9,7 @@ import typer
 
 from rlef_plugin.commands import data, evaluation, judge, learn, preview, repair, training, watch
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge.verdicts import SandboxError
 
 FILES = (  # what is wrong with a file or folder that a user named, and no defect of ours
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EROFS),
@@ -32,7 +33,7 @@ app.add_typer(repair.app, name="repair")
 
 
 def main() -> None:
-    """Run the command; a user's error is one sentence on stderr and exit status 2."""
+    """Run the command; a user's error, or a broken judge, is one sentence on stderr and exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no bars gets "?"
@@ -40,6 +41,8 @@ def main() -> None:
         app()
     except UsageError as error:
         raise _refused(str(error)) from None
+    except SandboxError as error:
+        raise _refused(f"the judge is broken, and nothing was decided: {error}") from None
     except OSError as error:
         if error.filename is None or error.errno not in FILES:
             raise

@@ -1,18 +1,20 @@
-"""`rlef doctor`: whether training can work on this machine, as one table; each problem with what to change.
+"""`rlef doctor`: whether training, or judging alone, can work on this machine; each problem with what to change.
 
-    version_checks   Python, the host, and the versions the host asks for (versions.py)
-    check_sandbox    nsjail with its libraries, user namespaces, and whether a real jail holds (judge/check.py)
-    machine_checks   CPU, memory, disk, GPUs, a C++ compiler
+    version_checks   Python, the host, and the versions the host asks for (versions.py); not for judging alone
+    check_sandbox    kernel, nsjail, namespaces, and whether real jails hold and give right verdicts (judge/check.py)
+    machine_checks   CPU, memory, disk, GPUs, a C++ compiler; for judging alone only the first two
 
-Imports nothing heavy. Says nothing about other nodes of a Ray cluster, nor about a particular recipe
-(`rlef train RECIPE --dry-run` does).
+Imports nothing heavy, so that a node that only judges needs no torch, no GPU and no openrlhf. Says nothing about other
+nodes of a Ray cluster, nor about a particular recipe (`rlef train RECIPE --dry-run` does).
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -20,41 +22,71 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlef_plugin.judge import Check, check_sandbox
+from rlef_plugin.judge.cgroups import cores
 from rlef_plugin.versions import version_checks
 
 MIN_MEMORY_GB, MIN_DISK_GB = 6, 5  # of the CPU demo; a real model needs far more
+MIN_JUDGE_MEMORY_GB = 2  # one worker at its default limit, and what it is made of
 
 
-def main() -> int:
-    """Print the table; 0 if training can work here, else 1."""
-    checks = run()
-    Console().print(table(checks))
-    return 0 if all(check.ok for check in checks) else 1
+def main(judge_only: bool = False, as_json: bool = False, console: Console | None = None) -> int:
+    """Print what was found; 0 if all is well, else 1."""
+    checks = run(judge_only)
+    ok = all(check.ok for check in checks)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "ok": ok,
+                    "checks": [asdict(check) | {"fix": check.fix if _advised(check) else ""} for check in checks],
+                }
+            )
+        )
+    else:
+        (console or Console()).print(table(checks))
+    return 0 if ok else 1
 
 
-def run() -> list[Check]:
+def run(judge_only: bool = False) -> list[Check]:
+    if judge_only:
+        return [*check_sandbox(), *_cpu_and_memory(MIN_JUDGE_MEMORY_GB)]
     return [*version_checks(), *check_sandbox(), *machine_checks()]
 
 
 def table(checks: list[Check]) -> Table:
-    rendered = Table("", "check", title="rlef doctor", title_justify="left")
-    rendered.add_column("found", overflow="fold")
+    """Without boxes: a long command can be copied from it, whatever the terminal's width."""
+    rendered = Table(
+        "", "", title="rlef doctor", title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0)
+    )
+    rendered.add_column(overflow="fold")
     for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[bold red]problem[/]"
-        advice = "" if check.ok else f"\n[yellow]-> {escape(check.fix)}[/]"
+        good = "[yellow]warning[/]" if check.warning else "[green]ok[/]"
+        mark = good if check.ok else "[bold red]problem[/]"
+        advice = f"\n[yellow]-> {escape(check.fix)}[/]" if _advised(check) else ""
         rendered.add_row(mark, check.name, escape(check.detail) + advice)
     return rendered
 
 
+def _advised(check: Check) -> bool:
+    return check.warning or not check.ok
+
+
 def machine_checks() -> list[Check]:
-    memory_gb, disk_gb = _memory_bytes() / 1e9, shutil.disk_usage(".").free / 1e9
+    disk_gb = shutil.disk_usage(".").free / 1e9
     cpu_only = "none: training runs only on the CPU host here (rlef.cpu_host=true), to try things out"
     return [
-        Check("CPU", True, f"{len(os.sched_getaffinity(0))} cores for this process"),
-        Check("memory", memory_gb >= MIN_MEMORY_GB, f"{memory_gb:.1f} GB", f"give it at least {MIN_MEMORY_GB} GB"),
+        *_cpu_and_memory(MIN_MEMORY_GB),
         Check("disk", disk_gb >= MIN_DISK_GB, f"{disk_gb:.1f} GB free here", f"free at least {MIN_DISK_GB} GB"),
         Check("GPU", True, (gpus := _gpus()) or cpu_only),
         _compiler(needed=not gpus),
+    ]
+
+
+def _cpu_and_memory(min_gb: int) -> list[Check]:
+    memory_gb = _memory_bytes() / 1e9
+    return [
+        Check("CPU", True, f"{cores()} cores for this process"),
+        Check("memory", memory_gb >= min_gb, f"{memory_gb:.1f} GB", f"give it at least {min_gb} GB"),
     ]
 
 

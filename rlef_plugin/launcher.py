@@ -36,6 +36,7 @@ log = logging.getLogger("rlef")
 STOP_S = 4  # how long processes may take to end by themselves
 
 END_WITH_WORKER = "RAY_process_group_cleanup_enabled"  # of raylet: a killed rollout actor's vLLM processes end too
+OOM_SCORE = ("RAY_worker_oom_score_adjustment", "500")  # Ray's 1000 is a jail's: the kernel is to end jails first
 HOST_VARIABLES = {"TOKENIZERS_PARALLELISM": "true", "NCCL_DEBUG": "WARN", "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}
 OURS_ALONE = {  # host flags the plugin sets itself, and what a user should use instead
     "train.agent_func_path": "--env names the environment",
@@ -314,6 +315,7 @@ def _start_ray(config: RlefConfig) -> None:
     import ray
 
     os.environ.setdefault(END_WITH_WORKER, "true")
+    os.environ.setdefault(*OOM_SCORE)
     variables = {name: os.environ.get(name, value) for name, value in HOST_VARIABLES.items()}
     runtime: dict[str, Any] = {"env_vars": {**variables, settings.VARIABLE: config.to_json()}}
     log.info("starting Ray")
@@ -328,11 +330,12 @@ def _start_ray(config: RlefConfig) -> None:
 
 
 def _judges(config: RlefConfig) -> AbstractContextManager[None]:
-    """The judge actors that all rollout actors share; without them each has a judge of its own."""
-    if config.judge.backend != "ray":
-        return nullcontext()
-    from rlef_plugin.judge.remote import judge_actors
+    """The judge actors that all rollout actors share; without them each has a judge of its own, on its own node."""
+    from rlef_plugin.judge.remote import check_rollout_nodes, judge_actors
 
+    if config.judge.backend != "ray":
+        check_rollout_nodes(config.judge)
+        return nullcontext()
     return judge_actors(config.judge)
 
 

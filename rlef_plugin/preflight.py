@@ -26,22 +26,15 @@ def check_versions() -> None:
 
 
 def check_sandbox(config: RlefConfig) -> None:
-    """Run one real program in one real jail; judge nodes do so when Ray has started them."""
+    """Judge right and wrong programs, and compare the verdicts; other nodes do so when Ray runs (judge/remote.py)."""
     if config.judge.backend == "ray":
         return
-    from rlef_plugin.judge import Limits, SandboxError, open_judge
-
-    async def hello() -> None:
-        judge = await open_judge(config.judge)
-        try:
-            await judge.run("print(1)", [""], Limits())
-        finally:
-            await judge.close()
+    from rlef_plugin.judge import SandboxError, check_here
 
     try:
-        asyncio.run(hello())
+        asyncio.run(check_here(config.judge))
     except SandboxError as error:
-        raise UsageError(f"programs cannot be run here: {error}") from None
+        raise UsageError(f"programs cannot be judged here: {error}") from None
 
 
 def check_environment(config: RlefConfig) -> None:

@@ -1,5 +1,8 @@
-"""Programs that show from the inside whether a jail holds: each prints `ok`, or says what it could do. Data only; the
-judge runs them (`check_sandbox`), so the same jail is checked that programs will get."""
+"""Programs that show whether a judge can be trusted on a machine. Data only; rlef_plugin/judge/check.py runs them in
+the jail that judged programs get.
+
+    CHECKS     show from the inside whether a jail holds: each prints `ok`, or says what it could do
+    VERDICTS   right and wrong programs, whose verdicts are known"""
 
 CHECKS = {
     "hello world": "print('ok')",
@@ -41,11 +44,27 @@ try:
 except OSError:
     print("ok")
 """,
-    "memory limited": """
-try:
-    x = b"x" * (4 << 30)
-    print("takes 4 GiB")
-except MemoryError:
-    print("ok")
-""",
 }
+
+FORKS_AND_THREADS = """
+import os, threading
+threads = [threading.Thread(target=int) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+children = [os.fork() or os._exit(n) for n in (3, 4)]
+print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+# Right and wrong programs, each with its input and what it gets where 7 is the expected output: (what it is, program,
+# input, CPU limit in seconds, label of the verdict). A run starts only where all of them are judged so.
+VERDICTS = (
+    ("a right program", "print(sum(map(int, input().split())))", "3 4", 5, "accepted"),
+    ("a program that prints something else", "print(8)", "", 5, "wrong output"),
+    ("a program that raises", "raise ValueError(7)", "", 5, "exception"),
+    ("a program that loops", "while True: pass", "", 0.2, "timeout"),
+    ("a program that takes too much memory", "held = b'x' * (1 << 30)\nprint(7)", "", 5, "out of memory"),
+    ("a program that does not compile", "print(7", "", 5, "invalid code"),
+    ("a program that starts threads and processes", FORKS_AND_THREADS, "", 5, "accepted"),
+)

@@ -10,6 +10,8 @@ from ray.cluster_utils import Cluster
 from test_launcher import plan_of, store  # noqa: F401  # a fixture
 
 from rlef_plugin.errors import UsageError
+from rlef_plugin.judge import JudgeConfig
+from rlef_plugin.judge.remote import check_rollout_nodes
 from rlef_plugin.limits import gpus_needed
 from rlef_plugin.openrlhf_ext import cluster as checks
 
@@ -109,3 +111,13 @@ def test_a_folder_of_each_nodes_own_is_noticed(
     monkeypatch.setattr(Path, "touch", lambda path: None)
     with pytest.raises(UsageError, match=rf"node \S+ does not see {tmp_path} of this node"):
         checks.check_shared([], [tmp_path])
+
+
+@pytest.mark.host
+@pytest.mark.nsjail
+def test_every_other_node_judges_before_a_model_is_loaded(two_nodes: None) -> None:
+    check_rollout_nodes(JudgeConfig(workers=1))
+    with pytest.raises(
+        UsageError, match=r"^programs cannot be judged on node \S+: nsjail at /no/nsjail is not an exec"
+    ):
+        check_rollout_nodes(JudgeConfig(workers=1, nsjail="/no/nsjail"))

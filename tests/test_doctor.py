@@ -2,10 +2,14 @@
 
 import importlib
 import io
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from judge_helpers import ROOT
 from rich.console import Console
 
 from rlef_plugin import doctor
@@ -90,8 +94,51 @@ def test_the_table_keeps_square_brackets_and_shows_fixes_of_problems_only() -> N
 
 @pytest.mark.parametrize("ok, status", [(True, 0), (False, 1)])
 def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, ok: bool, status: int) -> None:
-    monkeypatch.setattr(doctor, "run", lambda: [Check("a", True, ""), Check("b", ok, "")])
+    monkeypatch.setattr(doctor, "run", lambda judge_only: [Check("a", True, ""), Check("b", ok, "")])
     assert doctor.main() == status
+
+
+def test_json_is_one_line_for_machines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        doctor, "run", lambda judge_only: [Check("a", True, "x", "hidden"), Check("b", False, "y", "z")]
+    )
+    assert doctor.main(as_json=True) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {
+        "ok": False,
+        "checks": [
+            {"name": "a", "ok": True, "detail": "x", "fix": "", "warning": False},
+            {"name": "b", "ok": False, "detail": "y", "fix": "z", "warning": False},
+        ],
+    }
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_table_reads_well_at_any_width(width: int) -> None:
+    """No line is wider, no command is broken by a frame, and nothing is cut."""
+    out = io.StringIO()
+    detail, fix = (
+        "A jail did not start (clone() failed: Operation not permitted)",
+        "docker run " + "--cap-add SETUID " * 8,
+    )
+    Console(file=out, width=width).print(doctor.table([Check("user namespaces", False, detail, fix)]))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and not set("│┃|…") & set(out.getvalue())
+    words = " ".join(out.getvalue().split())
+    assert detail in words and f"-> {fix.strip()}" in words
+
+
+@pytest.mark.nsjail
+def test_a_node_that_only_judges_needs_no_host(tmp_path: Path) -> None:
+    """Whatever imports torch, Ray, vLLM, the host or a driver's tool there fails."""
+    for name in ("torch", "ray", "vllm", "openrlhf", "deepspeed", "transformers", "pyarrow"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('a judge node has none of these')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    line = [sys.executable, "-m", "rlef_plugin", "doctor", "--judge", "--json"]
+    completed = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert completed.returncode == 0, completed.stderr + completed.stdout
+    names = [check["name"] for check in json.loads(completed.stdout)["checks"]]
+    assert names[:2] == ["kernel", "nsjail"] and "verdicts" in names and not {"openrlhf", "GPU", "torch"} & {*names}
 
 
 @pytest.mark.parametrize("gpus, ok", [("", False), ("1 x NVIDIA H100, 81559 MiB", True)])

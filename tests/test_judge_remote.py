@@ -125,7 +125,7 @@ def test_a_cluster_that_lacks_something_is_one_sentence(
 def test_a_node_that_cannot_run_programs_is_one_sentence(cluster: Cluster) -> None:
     config = JudgeConfig(backend="ray", nsjail="/no/nsjail")
     with pytest.raises(
-        UsageError, match="programs cannot be run on a judge node: nsjail at /no/nsjail is not an exec"
+        UsageError, match="programs cannot be judged on a judge node: nsjail at /no/nsjail is not an exec"
     ):
         with judge_actors(config):
             pass

@@ -518,7 +518,7 @@ def test_an_environment_that_is_none(store: Path, model: Path, path: str) -> Non
 def test_a_sandbox_that_does_not_start() -> None:
     from rlef_plugin.judge import JudgeConfig
 
-    with pytest.raises(UsageError, match="^programs cannot be run here: .*/no/nsjail"):
+    with pytest.raises(UsageError, match="^programs cannot be judged here: .*/no/nsjail"):
         preflight.check_sandbox(RlefConfig(judge=JudgeConfig(workers=1, nsjail="/no/nsjail")))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from scripted_server import PROBLEMS, rows, secret
 from test_eval_chain import evaluated, scores
 
+from benchmarks.judge_places import PLACES
 from rlef_plugin.commands.repair import cases
 from rlef_plugin.env import CodeContestsEnv, extract_code
 from rlef_plugin.errors import UsageError
@@ -268,3 +270,15 @@ def test_what_a_later_turn_solved_is_not_solved_by_the_first() -> None:
     late = replace(late, turns=(rollout("p", 0, None, False, False).turns[0], *late.turns), messages=late.messages * 2)
     (both,) = repair.compose([late], [])
     assert (len(both.turns), both.solved, both.public_passed) == (1, False, False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not root, which the place without namespaces needs")
+def test_where_no_jail_starts_it_says_so_and_writes_nothing(store: Path, tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", [rollout("secret-0", 0, "print(5)", False, False)])
+    with PLACES["Docker's default profile and capabilities"]() as place:
+        out = ("--store", str(store), "--out", str(tmp_path / "cases"))
+        completed = place.rlef("repair", "cases", str(tmp_path / "a"), *out)
+    said = [line for line in completed.stderr.splitlines() if "no version information" not in line]
+    assert completed.returncode == 2 and len(said) == 1, completed.stderr[-2000:]
+    assert said[0].startswith("rlef: the judge is broken, and nothing was decided: A jail did not start (clone(")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

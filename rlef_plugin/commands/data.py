@@ -113,15 +113,17 @@ async def _judge_all(
     store: "ProblemStore", ids: list[str], jobs: int, programs: int, json_: Path | None
 ) -> dict[str, "Judged"]:
     """By problem, in the store's order."""
-    from rlef_plugin.judge import JudgeConfig, open_judge
+    from rlef_plugin.judge import JudgeConfig, check_verdicts, open_judge
     from rlef_plugin.problems.verify import Results, verify
     from rlef_plugin.progress import Progress
 
-    results = Results(json_, store, programs) if json_ else None
-    done = dict(results.done) if results else {}
-    missing = [id_ for id_ in ids if id_ not in done]
-    judge = await open_judge(JudgeConfig(workers=jobs))
+    judge = await open_judge(JudgeConfig(workers=jobs))  # before a file is made
+    results = None
     try:
+        await check_verdicts(judge)
+        results = Results(json_, store, programs) if json_ else None
+        done = dict(results.done) if results else {}
+        missing = [id_ for id_ in ids if id_ not in done]
         with Progress("problems", len(ids), len(ids) - len(missing)) as progress:
             async for judged in verify(store, missing, judge, programs=programs):
                 done[judged.id] = judged

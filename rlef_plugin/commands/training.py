@@ -43,8 +43,16 @@ def demo(
     tiny_demo.run(work.absolute(), problems, overrides or [], Console())
 
 
-def doctor() -> None:
-    """Check this machine: versions, sandbox, Ray, GPUs."""
+def doctor(
+    judge: Annotated[
+        bool, typer.Option("--judge", help="Check only what judging needs: no host, no torch, no GPU.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Check this machine: versions, sandbox, verdicts, GPUs.
+
+    Exit status: 0 all is well and programs get right verdicts, 1 a problem was found.
+    """
     from rlef_plugin import doctor as checks
 
-    raise SystemExit(checks.main())
+    raise SystemExit(checks.main(judge, json))

@@ -33,7 +33,7 @@ from rlef_plugin.evaluation import settings as settings_file
 from rlef_plugin.evaluation.rollouts import Rollout, RolloutFolder, by_problem, read
 from rlef_plugin.evaluation.run import ROLLOUTS
 from rlef_plugin.evaluation.score import stops_early
-from rlef_plugin.judge import Judge, JudgeConfig, open_patient_judge
+from rlef_plugin.judge import Judge, JudgeConfig, check_verdicts, open_patient_judge
 from rlef_plugin.problems import ProblemStore, build_store
 from rlef_plugin.problems.records import TestCase
 
@@ -270,6 +270,7 @@ async def _judged(
 ) -> tuple[list[Case], dict[str, str]]:
     judge = await open_patient_judge(setting.judge)
     try:
+        await check_verdicts(judge, jailed=not setting.judge.unsafe_no_jail)
         found = await cases(rollouts, setting, judge, per_problem)
         problems = dict.fromkeys(case.problem for case in found if not case.left_out) if sft else ()
         return found, await right_programs(setting, problems, judge)

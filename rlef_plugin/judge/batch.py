@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rlef_plugin.judge.check import check_verdicts
 from rlef_plugin.judge.patient import LivingJudge
-from rlef_plugin.judge.pool import IN_FLIGHT_PER_WORKER
+from rlef_plugin.judge.pool import IN_FLIGHT_PER_WORKER, Judge
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError
 
 CANCELLED_AHEAD = 4096  # cancellations kept that arrived before their request, or after its answer
@@ -45,12 +46,18 @@ class BatchJudge:
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
         self._judge = LivingJudge(config)
+        self._checking = asyncio.Lock()
+        self._checked: Judge | None = None
         self._running: dict[Key, asyncio.Task[Any]] = {}
         self._cancelled: OrderedDict[Key, None] = OrderedDict()
 
     async def hello(self) -> int:
-        """The number of programs it can use at once. Raises SandboxError if none can run here."""
+        """The number of programs it can use at once. Raises SandboxError if this node judges nothing, or wrongly."""
         judge = await self._judge.get()
+        async with self._checking:  # once a judge, however many callers say hello
+            if judge is not self._checked:
+                await check_verdicts(judge, jailed=not self._config.unsafe_no_jail)
+                self._checked = judge
         tried = await judge.run("print(1)", [""], Limits())
         if not tried.accepted:
             raise SandboxError(f"A program that prints 1 ended as {tried.verdict.label}: run `rlef doctor` here.")

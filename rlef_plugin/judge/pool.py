@@ -4,8 +4,10 @@ The caller never forks beyond that one start, never blocks its event loop, and h
 belongs to one event loop."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,14 +16,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from signal import SIGKILL
 from typing import IO, Any, Protocol
 
+from rlef_plugin.judge.complaints import refuses_host_name
 from rlef_plugin.judge.jail import jail_command, sandbox_config, sandbox_folder
-from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
+from rlef_plugin.judge.procfs import oom_kills
+from rlef_plugin.judge.verdicts import KILLED, JudgeConfig, Limits, ProgramResult, SandboxError, TestResult, Verdict
 from rlef_plugin.judge.wire import pack, read_message
 
 START_S = 60.0
+LOOK_S = 0.25  # between two looks at a server that has not answered yet
+KEEPER_S = 1.0  # for the keeper of a dead server to say how it died
 IN_FLIGHT_PER_WORKER = 4  # programs sent to the server ahead; more wait here, so that no queue grows without bound
 logger = logging.getLogger(__name__)
 
@@ -67,6 +72,7 @@ class LocalJudge:
         self._slots = asyncio.Semaphore(IN_FLIGHT_PER_WORKER * config.worker_count)
         self._number = 0
         self._broken = ""
+        self._oom_kills = oom_kills()
         self._reading: asyncio.Task[None] | None = None
 
     async def judge(
@@ -151,23 +157,40 @@ class LocalJudge:
         """Why it can judge nothing any more, or ""."""
         return self._broken
 
-    async def connect(self, sock: socket.socket) -> None:
+    async def connect(self, sock: socket.socket, host_name: bool) -> None:
         """Sends the set-up and waits until the first jail is ready."""
         self._reader, self._writer = await asyncio.open_connection(sock=sock)
         nsjail, unsafe = self._config.nsjail, self._config.unsafe_no_jail
-        commands = [asdict(jail_command(nsjail, unsafe, charged=charged)) for charged in (False, True)]
+        commands = [asdict(jail_command(nsjail, unsafe, charged, host_name)) for charged in (False, True)]
         runner = (str(sandbox_folder()), list(sandbox_config()["RUNNER_MODULES"]))
         workers = self._config.worker_count
         setup = {"workers": workers, "commands": commands, "runner": runner, "cgroup": self._config.cgroup}
         self._writer.write(pack(setup))
-        try:
-            async with asyncio.timeout(START_S):
-                kind, *rest = await read_message(self._reader)
-        except (EOFError, ConnectionError, TimeoutError) as error:
-            raise SandboxError(self._server_ended()) from error
+        kind, *rest = await self._first_message()
         if kind == "fatal":
             raise SandboxError(rest[0])
         self._reading = asyncio.create_task(self._read())
+
+    async def _first_message(self) -> tuple:
+        """Waits for it as long as the server lives; a jail that outlives a killed server may hold its socket open."""
+        reading = asyncio.create_task(read_message(self._reader))
+        try:
+            async with asyncio.timeout(START_S):
+                while not reading.done() and self._process.poll() is None:
+                    await asyncio.wait([reading], timeout=LOOK_S)
+                await asyncio.wait([reading], timeout=LOOK_S)  # what a server that has ended said last
+            if reading.done():
+                return reading.result()
+        except TimeoutError:
+            raise SandboxError(
+                f"No jail was ready within {START_S:g} s ({self._said() or 'the server says nothing'}): look for "
+                f"a file system that hangs, or for what stops {self._config.nsjail or 'nsjail'} from going on."
+            ) from None
+        except (EOFError, ConnectionError) as error:
+            raise SandboxError(await self._server_ended()) from error
+        finally:
+            reading.cancel()
+        raise SandboxError(await self._server_ended())
 
     async def _read(self) -> None:
         try:
@@ -181,7 +204,7 @@ class LocalJudge:
                 else:
                     answer.set_result(_result(content) if isinstance(content, tuple) else content)
         except (EOFError, ConnectionError):
-            self._break(self._server_ended())
+            self._break(await self._server_ended())
 
     def _break(self, sentence: str) -> None:
         self._broken = self._broken or sentence
@@ -189,10 +212,22 @@ class LocalJudge:
             if not answer.done():
                 answer.set_exception(SandboxError(sentence))
 
-    def _server_ended(self) -> str:
+    async def _server_ended(self) -> str:
+        """Why: what it said last, or who ended it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # its keeper ends the jails first
+            await asyncio.to_thread(self._process.wait, KEEPER_S)
+        status = self._process.poll() or 0
+        number = -status if status < 0 else status - KILLED  # the keeper's own end, or the server's as it passes on
+        by = f"killed by {signal.Signals(number).name}" if number in signal.valid_signals() else ""
+        kills = oom_kills() - self._oom_kills
+        memory = f"the kernel has killed {kills} times for want of memory meanwhile" if kills else ""
+        why = "; ".join(filter(None, (self._said(), by, memory))) or "it said nothing"
+        remedy = ", with more memory for it or a lower rlef.judge.workers" if kills else ""
+        return f"The judge's server process ended ({why}): open a new judge{remedy}."
+
+    def _said(self) -> str:
         self._errors.seek(0)
-        said = " ".join(self._errors.read().decode("utf-8", "replace").split())[-400:]
-        return f"The judge's server process ended ({said or 'it was killed'}): open a new judge."
+        return " ".join(self._errors.read().decode("utf-8", "replace").split())[-400:]
 
 
 def _check_room(what: str, contents: Sequence[bytes], room: int) -> None:
@@ -214,7 +249,11 @@ def _result(content: tuple) -> ProgramResult:
 def _end_process(keeper: subprocess.Popen[bytes]) -> None:
     """The server has seen its socket close and is ending its jails. If it takes too long it is told to, then killed by
     its keeper, which ends the jails; at last both are killed."""
-    for wait_s, insist in ((2, keeper.terminate), (2, keeper.terminate), (6, partial(os.killpg, keeper.pid, SIGKILL))):
+    for wait_s, insist in (
+        (2, keeper.terminate),
+        (2, keeper.terminate),
+        (6, partial(os.killpg, keeper.pid, signal.SIGKILL)),
+    ):
         try:
             keeper.wait(wait_s)
             return
@@ -248,13 +287,23 @@ async def open_judge(config: JudgeConfig | None = None) -> Judge:
             "UNSAFE: unsafe_no_jail is set, so judged programs run with this user's rights, "
             "without nsjail: they can read, change and send whatever you can."
         )
+    try:
+        return await _open_local(config)
+    except SandboxError as error:
+        if not refuses_host_name(str(error)):
+            raise
+        logger.warning("No jail can have a host name of its own here, so programs see this machine's: %s", error)
+        return await _open_local(config, host_name=False)
+
+
+async def _open_local(config: JudgeConfig, host_name: bool = True) -> Judge:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     errors = tempfile.TemporaryFile()
     judge = LocalJudge(config, _start_server(theirs.fileno(), errors), errors)
     theirs.close()
     try:
-        await judge.connect(ours)
+        await judge.connect(ours, host_name)
     except BaseException:
         await judge.close()
         raise

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from rlef_plugin.judge.cgroups import Cgroups, JailCgroup
-from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, explain_failure, sandbox_config
+from rlef_plugin.judge.complaints import explain_failure
+from rlef_plugin.judge.jail import CONFIG_FD, LOG_FD, JailCommand, sandbox_config
 from rlef_plugin.judge.procfs import Use, set_oom_score
 from rlef_plugin.judge.verdicts import Limits, SandboxError, Verdict
 from rlef_plugin.judge.wire import Frame, memory_file, pack, unpack

@@ -20,9 +20,11 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rlef_plugin.errors import UsageError
 from rlef_plugin.judge.batch import Answer, BatchJudge, Request
+from rlef_plugin.judge.check import check_here
 from rlef_plugin.judge.spread import LinkLost, SpreadJudge, open_spread
 from rlef_plugin.judge.verdicts import JudgeConfig, SandboxError
 
@@ -37,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def judge_actors(config: JudgeConfig) -> Iterator[None]:
-    """The judges of this Ray job; every one has run a program in a jail on its node when the block begins.
+    """The judges of this Ray job; every one has judged right and wrong programs on its node when the block begins.
 
     Raises:
-        UsageError: the cluster lacks what they ask for, or a node cannot run programs.
+        UsageError: the cluster lacks what they ask for, or a node cannot judge programs, or judges them wrongly.
     """
     check_cluster(config)
     local = replace(config, backend="local", workers=config.workers or config.ray_cpus)
@@ -60,6 +62,33 @@ def judge_actors(config: JudgeConfig) -> Iterator[None]:
         yield
     finally:
         _end(actors)
+
+
+def check_rollout_nodes(config: JudgeConfig) -> None:
+    """That each rollout actor's own judge will be right: programs are judged on every other node with GPUs.
+
+    Raises:
+        UsageError: one of them cannot judge programs, or judges them wrongly.
+    """
+    own = ray.get_runtime_context().get_node_id()  # checked before Ray was started
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU") and node["NodeID"] != own]
+    check = ray.remote(num_cpus=0)(_check_node)
+    asked = [
+        check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(config)
+        for node in nodes
+    ]
+    for node, one in zip(nodes, asked, strict=True):
+        try:
+            ray.get(one, timeout=START_S)
+        except (RayError, GetTimeoutError) as error:
+            raise UsageError(
+                f"programs cannot be judged on node {node['NodeManagerAddress']}: {_sentence(error)}"
+            ) from None
+
+
+def _check_node(config: JudgeConfig) -> None:
+    """Runs on each of them."""
+    asyncio.run(check_here(config))
 
 
 def check_cluster(config: JudgeConfig) -> None:
@@ -97,7 +126,7 @@ def _await_all(actors: list[Any], config: JudgeConfig) -> None:
             "`ray status` shows whether something else holds the resources they wait for"
         ) from None
     except RayTaskError as error:
-        raise UsageError(f"programs cannot be run on a judge node: {_sentence(error)}") from None
+        raise UsageError(f"programs cannot be judged on a judge node: {_sentence(error)}") from None
     except RayError as error:
         raise UsageError(f"a judge actor did not start: {_sentence(error)}") from None
 
@@ -193,4 +222,4 @@ class SharedTests:
 def _sentence(error: RayError) -> str:
     """What Ray says on pages, on a line."""
     cause = getattr(error, "cause", None) or error
-    return " ".join(str(cause).split())[:300]
+    return " ".join(str(cause).split())[:600]

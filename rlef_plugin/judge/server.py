@@ -28,7 +28,7 @@ from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, help_program, judge_program
 from rlef_plugin.judge.process import SERVER_OOM_SCORE, JailProcess, Starter, reserve_descriptors
 from rlef_plugin.judge.procfs import Use, read_processes, set_oom_score, use_of_jail
-from rlef_plugin.judge.verdicts import Limits, SandboxError, TestResult
+from rlef_plugin.judge.verdicts import KILLED, Limits, SandboxError, TestResult
 from rlef_plugin.judge.wire import pack, read_message
 
 START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
@@ -369,7 +369,7 @@ def keep(server: int) -> int:
             break
         except TimeoutError:
             pass
-    return 0 if status == 0 else 1
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else KILLED + os.WTERMSIG(status)
 
 
 def _stop_waiting(*_: object) -> None:

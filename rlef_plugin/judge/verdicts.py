@@ -11,6 +11,7 @@ from dataclasses import InitVar, dataclass, replace
 
 from rlef_plugin.judge.cgroups import NONE, cores
 
+KILLED = 128  # the exit status of a killed server's keeper, less the signal's number, as shells have it
 STATUS_NO_MEMORY = 64  # the signal with which `sandbox/runner.py` reports an uncaught MemoryError
 
 

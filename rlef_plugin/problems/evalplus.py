@@ -22,7 +22,7 @@ from typing import Any
 from rlef_plugin.env.call_runs import BATCH, batch, values_of
 from rlef_plugin.env.calls import Call, Compare, program_text
 from rlef_plugin.env.values import MAX_VALUE_BYTES, MalformedValue, Opaque, dump, parse
-from rlef_plugin.judge import Judge, JudgeConfig, Limits, TestResult, Verdict, open_judge
+from rlef_plugin.judge import Judge, JudgeConfig, Limits, TestResult, Verdict, check_verdicts, open_judge
 from rlef_plugin.problems.convert import PYTHON3
 from rlef_plugin.problems.fields import RowError, kind_of, number, text
 from rlef_plugin.problems.typed_inputs import example_calls, typed_arguments
@@ -51,8 +51,17 @@ class EvalPlus:
 
     def __enter__(self) -> "EvalPlus":
         self._loop = asyncio.new_event_loop()
-        self._judge: Judge = self._loop.run_until_complete(open_judge(self._config))
+        self._judge: Judge = self._loop.run_until_complete(self._open())
         return self
+
+    async def _open(self) -> Judge:
+        judge = await open_judge(self._config)
+        try:
+            await check_verdicts(judge)
+        except BaseException:
+            await judge.close()
+            raise
+        return judge
 
     def __exit__(self, *_: object) -> None:
         self._loop.run_until_complete(self._judge.close())
