@@ -131,6 +131,14 @@ def prepare(code: "CodeType", source: bytes, setup: dict) -> None:
     gc.enable()
 
 
+def start_driver(text: bytes) -> "Callable[[dict[str, object]], object]":
+    """Runs a driver (`Judge.run`) and returns what is to be called with the program's names when that has ended. The
+    driver keeps builtins of its own, as a program may change those of the module."""
+    names: dict[str, object] = {"__name__": "driver", "__builtins__": dict(vars(builtins))}
+    exec(text, names)
+    return names["after"]  # type: ignore[return-value]
+
+
 def read_and_print() -> None:
     a, b = map(int, input().split())
     numbers = [int(word) for word in sys.stdin.readline().split()]
@@ -219,7 +227,7 @@ def in_order(calls: list) -> "Callable[[], object]":
     return partial(list, map(_operator.call, calls))
 
 
-def set_stage(code: "CodeType", source: bytes, path: str) -> None:
+def set_stage(code: "CodeType", source: bytes, path: str, driver: bytes) -> None:
     """Puts into `sys.excepthook` what a child does from there on: the program, then `finish`, which never returns.
 
     `max` takes the three arguments of a hook and calls the first of all. Clearing `fuse` ends the object that `ending`
@@ -229,7 +237,9 @@ def set_stage(code: "CodeType", source: bytes, path: str) -> None:
     fuse: list[set] = [set()]
     run = _operator.methodcaller("then")
     ending = Ending(fuse[0], run)
-    ending.then = in_order([partial(exec, code, start_names(path)), partial(ended.append, True)])
+    names = start_names(path)
+    after = [partial(start_driver(driver), names)] if driver else []
+    ending.then = in_order([partial(exec, code, names), *after, partial(ended.append, True)])
     describe = partial(describe_exception, source=source, path=path)
     steps: list = [partial(sys.__dict__.pop, f"last_{name}", None) for name in ("exc", "type", "value", "traceback")]
     steps += [partial(setattr, sys, "excepthook", sys.excepthook)]

@@ -11,7 +11,7 @@ Only modules compiled into the interpreter are imported (each further one costs 
 `resource`, which `wait4` needs anyway, and `_socket`, which alone can receive descriptors.
 
 In:  packets: marshal of `{"scratch", "jailed", "packages"}`; one whose descriptor holds the marshal of `{"source",
-     "cpu_s", "address_space", "file_bytes", "input_file", "output_file"}`; one a test, with its streams.
+     "cpu_s", "address_space", "file_bytes", "input_file", "output_file", "driver"}`; one a test, with its streams.
 Out: packets of a kind byte and six little-endian numbers of 8 bytes: R ready, C compiled, I not compilable (then a
      text), M no process could be made, T one test: status, CPU us, wall us, peak KiB, flags."""
 
@@ -121,6 +121,6 @@ def main() -> None:
     for name in ("runner", "streams", "watch", "program"):
         del sys.modules[name]
     warm_up()
-    set_stage(code, task["source"], scratch.path)
+    set_stage(code, task["source"], scratch.path, task["driver"])
     send(frame(b"C"))
     run_tests(task, setup["jailed"], scratch)

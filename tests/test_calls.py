@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from judge_helpers import SyncJudge, sync_judge
 
 from rlef_plugin.env.call_runs import BATCH, NO_VALUE, run_calls
-from rlef_plugin.env.calls import Call, assertion, call_of, matches, program_text
+from rlef_plugin.env.calls import Call, as_module, assertion, call_of, matches
 from rlef_plugin.env.equality import same
 from rlef_plugin.env.values import MAX_VALUE_BYTES, MalformedValue, Opaque, Unordered, dump, parse, show
 from rlef_plugin.errors import UsageError
@@ -193,14 +193,14 @@ def test_a_program_keeps_its_lines_and_is_not_main():
     code = (
         'from __future__ import annotations\nif __name__ == "__main__": f"é{__name__}"; x = "__name__"\n__name__ = 1\n'
     )
-    lines = program_text(code, F).split("\n")
+    lines = as_module(code).split("\n")
     assert lines[:3] == [
         "from __future__ import annotations",
         'if "module" == "__main__": f"é{"module"}"; x = "__name__"',
         "__name__ = 1",
     ]
     ast.parse("\n".join(lines))
-    assert program_text("__name__ = = 1", F).startswith("__name__ = = 1\n")
+    assert as_module("__name__ = = 1") == "__name__ = = 1"
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +284,56 @@ def test_a_program_may_use_any_name_print_and_hold_a_main_part(judge):
         "if __name__ == '__main__':\n    raise SystemExit(input())\n"
     )
     assert verdicts(calls(judge, code, (1, [1]))) == ["accepted"]
+
+
+MIXED = "[x, 1.5, (1,), {2}, {'k': None}, 'é', 2**70, b'a', 3j, True]"
+MIXED_VALUE = [7, 1.5, (1,), Unordered("set", (2,)), Unordered("dict", (("k", None),)), "é", 2**70, b"a", 3j, True]
+SHADOWED = (
+    "str list type isinstance len int repr sorted print Exception dict tuple set frozenset float bool bytes bytearray "
+    "complex getattr hex object SystemExit json os after encode decode find_function ENTRY_POINT METHOD_OF names"
+).split()
+REPLACED = "str list type isinstance len int repr sorted print Exception dict tuple float bool hex SystemExit".split()
+
+
+@pytest.mark.nsjail
+@pytest.mark.parametrize("name", SHADOWED)
+def test_a_global_name_of_a_program_does_not_change_the_driver(judge, name):
+    code = f"def f(x): return {MIXED}\n{name} = 'an example at the end of an answer'"
+    assert verdicts(calls(judge, code, (7, MIXED_VALUE))) == ["accepted"]
+
+
+@pytest.mark.nsjail
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_builtin_that_a_program_replaces_does_not_change_the_driver(judge, name):
+    code = f"import builtins\ndef f(x): return {MIXED}\nbuiltins.{name} = lambda *_: 1 / 0"
+    assert verdicts(calls(judge, code, (7, MIXED_VALUE))) == ["accepted"]
+
+
+@pytest.mark.nsjail
+@pytest.mark.parametrize(
+    "change",
+    [
+        "import json; json.loads = json.dumps = json.encoder = json.decoder = None",
+        "import os; os.write = os.read = os.pread = os.lseek = None",
+        "import sys, io; sys.stdin = io.StringIO('other'); sys.stdout = io.StringIO()",
+        "import sys; sys.stdin = sys.stdout = None",
+        "globals().pop('__builtins__')",
+        "import sys; sys.modules.clear()",
+    ],
+)
+def test_a_module_that_a_program_changes_does_not_change_the_driver(judge, change):
+    assert verdicts(calls(judge, f"def f(x): return {MIXED}\n{change}", (7, MIXED_VALUE))) == ["accepted"]
+
+
+@pytest.mark.nsjail
+def test_a_program_sees_nothing_of_the_driver(judge):
+    code = """
+import builtins, sys
+def f(x):
+    names = set(globals()) | set(vars(builtins)) | set(sys.modules)
+    return sorted(names & {"after", "encode", "decode", "find_function", "read_json", "ENTRY_POINT", "driver"})
+"""
+    assert verdicts(calls(judge, code, (7, []))) == ["accepted"]
 
 
 @pytest.mark.nsjail

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlef_plugin.env.calls import Call, matches, program_text
+from rlef_plugin.env.calls import Call, as_module, driver_text, matches
 from rlef_plugin.env.values import MAX_VALUE_BYTES, MalformedValue, parse, show
 from rlef_plugin.judge.verdicts import Limits, ProgramResult, TestResult, Verdict
 from rlef_plugin.problems.records import TestCase
@@ -36,15 +36,16 @@ async def run_calls(
 
     `stdout` of a test that fails is the value as Python writes it, of one that passes it is empty.
     """
-    program = program_text(code, call)
+    program, driver = as_module(code), driver_text(call)
     limits = replace(limits, output_bytes=min(limits.output_bytes, MAX_OUTPUT_BYTES))
     # What fails in a batch only has a state, and what is slow in one is slow in the next: no second round of batches.
-    results = await _accepted_in_batches(judge, call, program, tests, limits) if stop else []
+    results = await _accepted_in_batches(judge, call, program, driver, tests, limits) if stop else []
     killed = 0
     size = 1 if stop else len(tests)
     while len(results) < len(tests):
         alone = tests[len(results) : len(results) + size]
-        ran = await judge.run(program, [batch([test.input]) for test in alone], limits, stop_at_failure=stop)
+        inputs = [batch([test.input]) for test in alone]
+        ran = await judge.run(program, inputs, limits, stop_at_failure=stop, driver=driver)
         if ran.verdict == Verdict.INVALID_CODE:
             return ran
         killed += ran.killed
@@ -70,7 +71,7 @@ def values_of(ran: TestResult) -> list[bytes]:
 
 
 async def _accepted_in_batches(
-    judge: Judge, call: Call, program: str, tests: Sequence[TestCase], limits: Limits
+    judge: Judge, call: Call, program: str, driver: str, tests: Sequence[TestCase], limits: Limits
 ) -> list[TestResult]:
     """Results of the first tests, up to one that does not pass."""
     accepted: list[TestResult] = []
@@ -79,7 +80,7 @@ async def _accepted_in_batches(
         left = tests[len(accepted) : len(accepted) + batches * BATCH]
         parts = [left[start : start + BATCH] for start in range(0, len(left), BATCH)]
         inputs = [batch([test.input for test in part]) for part in parts]
-        ran = await judge.run(program, inputs, limits, stop_at_failure=True)
+        ran = await judge.run(program, inputs, limits, stop_at_failure=True, driver=driver)
         for part, one in zip(parts, ran.tests, strict=False):
             passed = await asyncio.to_thread(_passed, call, part, one)
             alike = replace(

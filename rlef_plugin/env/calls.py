@@ -6,7 +6,7 @@ A problem whose program is a function says so in its metadata, and its tests hol
     test.input    the arguments, as a JSON list               (values.py says how what JSON lacks is written)
     test.output   the value that is expected
 
-Behind the program, `call_driver.py` reads the arguments from standard input, makes the call and prints what it
+Around the program, `call_driver.py` reads the arguments from standard input, makes the call and prints what it
 returned (call_runs.py). That is parsed and compared here. So the expected value is never in the jail, nor is the code
 that compares: a program cannot find it, change it, or return an object that calls itself equal to it. What it does see
 is its arguments, and it may print a forged value in place of returning one: it has to be the right one all the same.
@@ -52,20 +52,17 @@ def call_of(problem: Problem) -> Call | None:
         ) from None
 
 
-def program_text(code: str, call: Call) -> str:
-    """What the jail runs: the program in its own lines, then the driver."""
-    names = "{'__builtins__': __builtins__}"  # a program may have names of its own for what the driver uses
-    start = f"_rlef_call.__class__(_rlef_call.__code__, {names})(_rlef_call.__globals__, "
-    return f"{_as_module(code)}\n{_driver()}{start}{call.entry_point!r}, {call.method_of!r})\n"
+def driver_text(call: Call) -> str:
+    """The driver that makes this call, for `Judge.run`."""
+    return f"{_driver()}\nENTRY_POINT, METHOD_OF = {call.entry_point!r}, {call.method_of or ''!r}\n"
 
 
 @cache
 def _driver() -> str:
-    text = Path(call_driver.__file__).read_text()
-    return text[text.index("def _rlef_call(") :]
+    return Path(call_driver.__file__).read_text()
 
 
-def _as_module(code: str) -> str:
+def as_module(code: str) -> str:
     """The code with every `__name__` replaced by a text of that length, since the program is imported, not run.
 
     Lines and columns stay, so that errors speak of the program as it was written.

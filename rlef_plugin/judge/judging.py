@@ -88,6 +88,7 @@ class Job:
     kept_stdout_bytes: int = 16384
     input_file: str | None = None
     output_file: str | None = None
+    driver: bytes = b""  # of calls, see `Judge.run`
     results: dict[int, TestResult] = field(default_factory=dict)
     todo: deque[int] = field(default_factory=deque)  # tests that no jail has, in order
     end: int = 0  # tests from here on are not wanted: their number, or behind the first failure
@@ -364,6 +365,7 @@ async def _compile(jail: JailProcess, job: Job) -> None:
         "file_bytes": max(limits.output_bytes + 1, largest, len(job.source)),
         "input_file": job.input_file,
         "output_file": job.output_file,
+        "driver": job.driver,
     }
     jail.send_file(pack(task)[8:])
     frame = await jail.receive()

@@ -68,9 +68,16 @@ class PatientJudge:
         return await self._ask(lambda judge: judge.judge(program, tests, limits, **options))
 
     async def run(
-        self, program: str, inputs: Sequence[str], limits: Limits, *, stop_at_failure: bool = False
+        self,
+        program: str,
+        inputs: Sequence[str],
+        limits: Limits,
+        *,
+        stop_at_failure: bool = False,
+        driver: str = "",
     ) -> ProgramResult:
-        return await self._ask(lambda judge: judge.run(program, inputs, limits, stop_at_failure=stop_at_failure))
+        options: dict[str, Any] = {"stop_at_failure": stop_at_failure, "driver": driver}
+        return await self._ask(lambda judge: judge.run(program, inputs, limits, **options))
 
     async def close(self) -> None:
         self._closed = True

@@ -55,7 +55,13 @@ class Judge(Protocol):
     ) -> ProgramResult: ...
 
     async def run(
-        self, program: str, inputs: Sequence[str], limits: Limits, *, stop_at_failure: bool = False
+        self,
+        program: str,
+        inputs: Sequence[str],
+        limits: Limits,
+        *,
+        stop_at_failure: bool = False,
+        driver: str = "",
     ) -> ProgramResult: ...
 
     async def close(self) -> None: ...
@@ -101,10 +107,17 @@ class LocalJudge:
         return await self._ask(fields | {"input_file": input_file or None, "output_file": output_file or None})
 
     async def run(
-        self, program: str, inputs: Sequence[str], limits: Limits, *, stop_at_failure: bool = False
+        self,
+        program: str,
+        inputs: Sequence[str],
+        limits: Limits,
+        *,
+        stop_at_failure: bool = False,
+        driver: str = "",
     ) -> ProgramResult:
-        """The same without comparison: ACCEPTED means a clean run, and `stdout` is kept whole."""
-        fields = self._fields(program, inputs, limits) | {"stop_at_failure": stop_at_failure}
+        """The same without comparison: ACCEPTED means a clean run, and `stdout` is kept whole. `driver` is a text that
+        runs before the program with names of its own; its `after` gets the program's names when that has ended."""
+        fields = self._fields(program, inputs, limits) | {"stop_at_failure": stop_at_failure, "driver": driver.encode()}
         return await self._ask(fields | {"expected": None, "kept_stdout_bytes": limits.output_bytes})
 
     def _fields(self, program: str, inputs: Sequence[str], limits: Limits) -> dict[str, object]:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlef_plugin.env.call_runs import BATCH, batch, values_of
-from rlef_plugin.env.calls import Call, Compare, program_text
+from rlef_plugin.env.calls import Call, Compare, as_module, driver_text
 from rlef_plugin.env.values import MAX_VALUE_BYTES, MalformedValue, Opaque, dump, parse
 from rlef_plugin.judge import Judge, JudgeConfig, Limits, TestResult, Verdict, check_verdicts, open_judge
 from rlef_plugin.problems.convert import PYTHON3
@@ -106,18 +106,17 @@ class EvalPlus:
         """What the canonical solution returns, None where that is too much; and the call, for only now it is known
         whether the value is a mere object."""
         running = self._loop.run_until_complete
-        program = program_text(code, call)
+        program, driver = as_module(code), driver_text(call)
         parts = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
         lines: list[bytes] = []
-        together = running(self._judge.run(program, [batch(part) for part in parts], LIMITS))
+        together = running(self._judge.run(program, [batch(part) for part in parts], LIMITS, driver=driver))
         if together.verdict == Verdict.INVALID_CODE:
             raise RowError("canonical_solution", f"is not Python ({together.error})")
         for part, one in zip(parts, together.tests, strict=True):
             found = values_of(one)
             if one.verdict != Verdict.ACCEPTED or len(found) != len(part):
-                found = [
-                    _value(ran) for ran in running(self._judge.run(program, list(map(batch, zip(part))), LIMITS)).tests
-                ]
+                alone = [batch([one]) for one in part]
+                found = [_value(ran) for ran in running(self._judge.run(program, alone, LIMITS, driver=driver)).tests]
             lines += found
         try:
             values = [parse(line) if 0 < len(line) <= MAX_VALUE_BYTES else TOO_MUCH for line in lines]
