@@ -1,13 +1,16 @@
 """The judge for a long time on a loaded machine: is every verdict right and the same, and does nothing stay behind?
 
-    python benchmarks/judge_soak.py                       # 10,000 programs, 1,000 repetitions: minutes on 2 cores
-    python benchmarks/judge_soak.py --programs 400 --repetitions 40
+    python -m benchmarks.judge_soak                       # 10,000 programs, 1,000 repetitions: minutes on 2 cores
+    python -m benchmarks.judge_soak --programs 400 --repetitions 40
 
 1. `--oversubscription` times as many programs at once as there are cores. Most use half of their CPU limit by their
-   own clock, and none of those may time out; every fiftieth loops for ever, and all of those must.
+   own clock, and none of those may time out; every fiftieth loops for ever, and all of those must. Among them, every
+   hundredth is a crowd of 46 processes that use the CPU up to a limit of a second, and every hundredth a greedy one,
+   whose processes together take four times its memory.
 2. One program whose tests end in six different ways, again and again under the same load: every result must be equal
    in its verdicts, outputs and errors.
 3. What is counted before and after: processes, zombies, mounts, cgroups, descriptors, files, shared memory.
+4. All the time: how long the event loop of the server was busy, and how much memory the machine lost.
 
 Measures no speed: machines that run this are loaded on purpose."""
 
@@ -19,16 +22,37 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.judge_attacks import LAG_S, MemoryProbe
+from benchmarks.loop_lag import probed
 from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, open_judge
 
 CPU_LIMIT_S = 0.04
-LOOP_EVERY = 50
 HALF = f"""
 import time
 n = int(input())
 while time.process_time() < {CPU_LIMIT_S / 2}: pass
 print(n + 1)"""
 LOOP = "while True: pass"
+CROWD = """
+import os
+for _ in range(45):
+    if os.fork() == 0: break
+while True: pass"""
+GREEDY = """
+import os, time
+for _ in range(8):
+    if os.fork() == 0:
+        taken = b"x" * (32 << 20)
+        time.sleep(60)
+time.sleep(60)"""
+BAD = {  # by the last two digits of a program's number: what it is, its CPU limit, its verdict
+    24: ("crowd", CROWD, 1.0, "timeout"),
+    74: ("greedy", GREEDY, 1.0, "out of memory"),
+    49: ("loop", LOOP, CPU_LIMIT_S, "timeout"),
+    99: ("loop", LOOP, CPU_LIMIT_S, "timeout"),
+}
+GREEDY_MB = 64
+HELD_MB = 2048  # most memory that the machine may lose meanwhile
 SIX_WAYS = """
 way = input()
 if way == "wrong": print("something else")
@@ -57,16 +81,22 @@ class Case:
 
 async def half_of_the_limit(judge: Judge, programs: int, tests: int) -> Counter[tuple[str, str]]:
     """How many tests of each (what the program is, verdict)."""
-    limits = Limits(cpu_s=CPU_LIMIT_S, memory_mb=256)
 
     async def one(number: int) -> list[tuple[str, str]]:
-        loops = number % LOOP_EVERY == LOOP_EVERY - 1
-        cases = [Case(f"{number + i}", f"{number + i + 1}") for i in range(1 if loops else tests)]
-        result = await judge.judge(LOOP if loops else HALF, cases, limits)
-        return [("loop" if loops else "half", test.verdict.label) for test in result.tests]
+        kind, source, cpu_s, _ = BAD.get(number % 100, ("half", HALF, CPU_LIMIT_S, "accepted"))
+        cases = [Case(f"{number + i}", f"{number + i + 1}") for i in range(tests if kind == "half" else 1)]
+        limits = Limits(cpu_s=cpu_s, memory_mb=GREEDY_MB if kind == "greedy" else 256)
+        result = await judge.judge(source, cases, limits)
+        return [(kind, test.verdict.label) for test in result.tests]
 
     answers = await asyncio.gather(*map(one, range(programs)))
     return Counter(answer for program in answers for answer in program)
+
+
+def expected_verdicts(programs: int, tests: int) -> Counter[tuple[str, str]]:
+    bad = [BAD[number % 100] for number in range(programs) if number % 100 in BAD]
+    expected = Counter((kind, verdict) for kind, _, _, verdict in bad)
+    return expected + Counter({("half", "accepted"): (programs - len(bad)) * tests})
 
 
 async def repeated(judge: Judge, repetitions: int) -> Counter[tuple]:
@@ -148,21 +178,23 @@ async def soak(programs: int, tests: int, repetitions: int, oversubscription: in
     """The report, and whether all is as it should be."""
     workers = oversubscription * len(os.sched_getaffinity(0))
     bare = belongings()
-    judge = await open_judge(JudgeConfig(workers=workers))
+    with probed() as lag:
+        judge = await open_judge(JudgeConfig(workers=workers))
     try:
         before = await settled(workers, judge)
-        started = time.monotonic()
-        halves = await half_of_the_limit(judge, programs, tests)
-        halves_s = time.monotonic() - started
-        same = await repeated(judge, repetitions)
+        with MemoryProbe() as memory:
+            started = time.monotonic()
+            halves = await half_of_the_limit(judge, programs, tests)
+            halves_s = time.monotonic() - started
+            same = await repeated(judge, repetitions)
+        lag_s = lag.worst_s(started)
         after = await settled(workers, judge)
     finally:
         await judge.close()
+        lag.close()
     closed = belongings()
-    loops = programs // LOOP_EVERY
-    expected = {("half", "accepted"): (programs - loops) * tests, ("loop", "timeout"): loops}
-    fine = halves == {key: number for key, number in expected.items() if number}
     verdicts = {tuple(verdict for verdict, _, _ in one) for one in same}
+    fine = halves == expected_verdicts(programs, tests) and lag_s <= LAG_S and memory.held_mb <= HELD_MB
     fine = fine and len(same) == 1 and verdicts == {tuple(WAYS.values())} and before == after and bare == closed
     lines = [
         f"{workers} programs at once on {len(os.sched_getaffinity(0))} cores, CPU limit {CPU_LIMIT_S} s, "
@@ -175,6 +207,9 @@ async def soak(programs: int, tests: int, repetitions: int, oversubscription: in
         f"{repetitions:,} repetitions of one program with six kinds of ends: {len(same)} distinct result(s), "
         f"verdicts {', '.join(next(iter(verdicts)))}.",
         *differences(same),
+        "",
+        f"The server's event loop was busy for {lag_s * 1000:.0f} ms at most (allowed: {LAG_S * 1000:.0f} ms); the "
+        f"machine lost {memory.held_mb:.0f} MiB of memory at most (allowed: {HELD_MB} MiB).",
         "",
         "| left behind | before opening | open, before | open, after | closed |",
         "|---|---|---|---|---|",
