@@ -89,8 +89,8 @@ print(*sorted(written))  # /dev/shm is /tmp
 @defence(
     (
         "rlef_plugin/judge/jail.py",
-        "return JailCommand(argv, render_config(charged), {}, jailed=True)",
-        "return JailCommand(argv, render_config(charged), dict(os.environ), jailed=True)",
+        "return JailCommand(argv, render_config(charged, host_name), {}, jailed=True)",
+        "return JailCommand(argv, render_config(charged, host_name), dict(os.environ), jailed=True)",
     ),
     ("rlef_plugin/judge/jail.py", "iface_no_lo=True,", "iface_no_lo=True, keep_env=True,"),
 )

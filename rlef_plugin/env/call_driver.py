@@ -12,7 +12,7 @@ builtins, and calls `after` when the program has ended: what a program names `li
 """
 
 from json.decoder import JSONDecoder
-from json.encoder import c_make_encoder, encode_basestring_ascii
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from os import SEEK_CUR, lseek, pread, write
 
 ENTRY_POINT, METHOD_OF = "", ""  # METHOD_OF is the class, or "" for a function
@@ -20,7 +20,7 @@ DEPTH_LIMIT = 100
 PIECE_BYTES = 1 << 20
 
 # The two C functions behind json.loads and json.dumps, which look up no name when they run.
-read_json = JSONDecoder().scan_once
+read_json = JSONDecoder().scan_once  # type: ignore[attr-defined]
 write_json = c_make_encoder(None, None, encode_basestring_ascii, None, ": ", ", ", False, False, True)
 
 

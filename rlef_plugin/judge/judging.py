@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rlef_plugin.judge.cgroups import bound_bytes
-from rlef_plugin.judge.compare import outputs_match
+from rlef_plugin.judge.compare import compare
 from rlef_plugin.judge.jail import sandbox_config
 from rlef_plugin.judge.process import Found, JailProcess
 from rlef_plugin.judge.procfs import oom_kills
@@ -50,7 +50,7 @@ NO_PROCESS_PAUSE_S = 0.5
 COMPILE_S = 30.0  # wall seconds; an honest program needs milliseconds
 SPENT, STOPPED = 1, 2  # flags of a test, as in sandbox/runner.py
 AHEAD = 2  # tests given to a jail, so that it need not wait for the next one
-LARGE_BYTES = 1 << 20  # outputs from here on are compared in a thread, so that other jails are still served
+LARGE_BYTES = 1 << 20  # outputs from here on are read in a thread, so that other jails are still served
 OVERSIZED_OUTPUT_BYTES = 65536  # of an output beyond its limit, its start
 ERROR_BYTES = 16384  # of standard error, its end
 HELP_AFTER_S, HELP_FOR_S = 0.1, 0.3  # a program gets helpers once it has run for so long and so much is left
@@ -425,13 +425,17 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
         raise ProcessKilled
     if bound_met:
         jail.watch(limits, _bound_bytes(job))  # the counters start anew
-    output = read_range(stdout, 0, size if size <= limits.output_bytes else OVERSIZED_OUTPUT_BYTES)
+    wanted = size if size <= limits.output_bytes else OVERSIZED_OUTPUT_BYTES
+    output = (
+        await asyncio.to_thread(read_range, stdout, wanted) if wanted > LARGE_BYTES else read_range(stdout, wanted)
+    )
     if verdict is None:
-        verdict = await _compare(output, job.expected[index]) if job.expected else Verdict.ACCEPTED
+        right = job.expected is None or await compare(output, job.expected[index])
+        verdict = Verdict.ACCEPTED if right else Verdict.WRONG_OUTPUT
     error = ""
     if verdict is not Verdict.ACCEPTED or job.expected is None:
         start = max(0, error_size - ERROR_BYTES)
-        error = read_range(streams[2], start, ERROR_BYTES).decode("utf-8", "replace")
+        error = bytes(read_range(streams[2], ERROR_BYTES, start)).decode("utf-8", "replace")
     if verdict is Verdict.EXCEPTION and not error.strip():
         error = describe_exit(status)
     return TestResult(
@@ -439,7 +443,7 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
         measured.cpu_s,
         measured.wall_s,
         measured.peak_memory_mb,
-        output[: job.kept_stdout_bytes],
+        bytes(output[: job.kept_stdout_bytes]),
         error,
         stdout_bytes=size,
     )
@@ -452,11 +456,3 @@ def _perhaps_the_kernel(job: Job, index: int) -> bool:
         job.oom_kills = oom_kills()
         return True
     return oom_kills() > job.oom_kills
-
-
-async def _compare(output: bytes, expected: bytes) -> Verdict:
-    if len(output) < LARGE_BYTES:
-        match = outputs_match(output, expected)
-    else:
-        match = await asyncio.to_thread(outputs_match, output, expected)
-    return Verdict.ACCEPTED if match else Verdict.WRONG_OUTPUT

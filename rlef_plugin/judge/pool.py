@@ -117,7 +117,8 @@ class LocalJudge:
     ) -> ProgramResult:
         """The same without comparison: ACCEPTED means a clean run, and `stdout` is kept whole. `driver` is a text that
         runs before the program with names of its own; its `after` gets the program's names when that has ended."""
-        fields = self._fields(program, inputs, limits) | {"stop_at_failure": stop_at_failure, "driver": driver.encode()}
+        fields = self._fields(program, inputs, limits) | {"stop_at_failure": stop_at_failure}
+        fields["driver"] = driver.encode()
         return await self._ask(fields | {"expected": None, "kept_stdout_bytes": limits.output_bytes})
 
     def _fields(self, program: str, inputs: Sequence[str], limits: Limits) -> dict[str, object]:

@@ -15,7 +15,7 @@ HEADER = struct.Struct("<c6Q")
 HEADER_BYTES = HEADER.size
 KINDS = (b"R", b"C", b"I", b"T", b"M")
 MAX_TEXT_BYTES = 16384  # behind a header: why a program does not compile
-READ_BYTES = 1 << 20  # of a file at a time, so that others of the event loop's thread get their turn
+READ_BYTES = 1 << 20  # of a file at a time
 
 
 class GarbledFrame(ValueError):
@@ -55,10 +55,10 @@ def memory_file(name: str, content: bytes = b"") -> int:
     return descriptor
 
 
-def read_range(descriptor: int, start: int, size: int) -> bytes:
-    """At most `size` bytes from `start` on."""
-    parts = []
-    while size > 0 and (part := os.pread(descriptor, min(size, READ_BYTES), start)):
-        parts.append(part)
-        start, size = start + len(part), size - len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def read_range(descriptor: int, size: int, start: int = 0) -> memoryview:
+    """At most `size` bytes from `start` on. Not by a mapping: who shortens the file would end its reader."""
+    data = memoryview(bytearray(size))
+    done = 0
+    while done < size and (read := os.preadv(descriptor, [data[done : done + READ_BYTES]], start + done)):
+        done += read
+    return data[:done]
