@@ -399,6 +399,8 @@ def test_checker_errors_and_killed_tests_of_all_turns_are_logged() -> None:
     def step(**counts: int) -> Step:
         return Step("", -1.0, True, Verdict.WRONG_OUTPUT, False, False, 0.0, "code", **counts)
 
+    from rlef_plugin.openrlhf_ext.executor import Episode
+
     episode = Episode([], steps=[step(checker_errors=2), step(), step(checker_errors=1, killed=3)])
     logs = episode.logs(turn_limit=3)
     assert (logs["judge/checker_errors"], logs["judge/killed"]) == (3.0, 3.0)
