@@ -522,7 +522,7 @@ def test_large_values_are_compared_beside_the_event_loop(monkeypatch):
         events_loop = asyncio.get_running_loop()
 
         async def run(*_, **__):
-            return SimpleNamespace(verdict=Verdict.ACCEPTED, tests=(ran,))
+            return ProgramResult(Verdict.ACCEPTED, (ran,))
 
         return await run_calls(SimpleNamespace(run=run), F, "", [TestCase("[1]", "1")], Limits(), stop=False)
 

@@ -206,7 +206,7 @@ def test_what_a_checker_failed_on_is_counted_in_the_step_and_never_rewarded(judg
     last = judge.loop.run_until_complete(step(EnvConfig(turn_limit=1)))
     assert (last.reward, last.verdict, last.checker_errors) == (-1.0, Verdict.WRONG_OUTPUT, 2)
     fraction = judge.loop.run_until_complete(step(EnvConfig(turn_limit=1, reward="fraction")))
-    assert (fraction.reward, fraction.checker_errors) == (pytest.approx(1 / 3), 2)
+    assert (fraction.reward, fraction.checker_errors) == (pytest.approx(2 / 3 - 1), 2)
 
 
 def test_killed_tests_of_a_checked_program_are_counted() -> None:
