@@ -190,7 +190,7 @@ def test_forks_that_fail_in_jails_are_wrong_verdicts_with_their_cause() -> None:
 @pytest.mark.nsjail
 @needs_root
 def test_a_wrong_verdict_stops_a_run_before_it_starts() -> None:
-    driver, node = Place(few_processes(8)).run("-c", PREFLIGHT).stdout.splitlines()
+    driver, node = Place(few_processes(18)).run("-c", PREFLIGHT).stdout.splitlines()
     sentence = "The judge is wrong here: a program that starts threads and processes got exception instead of accepted"
     assert node.startswith(sentence) and driver.startswith(f"programs cannot be judged here: {sentence}")
 

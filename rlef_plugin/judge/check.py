@@ -18,10 +18,10 @@ from rlef_plugin.judge.pool import Judge, open_judge
 from rlef_plugin.judge.verdicts import JudgeConfig, Limits, ProgramResult, SandboxError, Verdict
 
 EXPECTED = "7"  # what the programs of VERDICTS have to print
-MEMORY_MB = 128
+MEMORY_MB, OUTPUT_BYTES = 64, 2**20
 CHECK_S = 60.0  # a judge that needs longer for a handful of programs hangs
 REPORT = "judge nothing on this machine, and please report this with the output of `rlef doctor --judge`"
-NO_PROCESS = ("Resource temporarily unavailable", "can't start new thread", "broke its sandbox")
+NO_PROCESS = ("Resource temporarily unavailable", "can't start new thread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ async def check_verdicts(judge: Judge, jailed: bool = True) -> list[str]:
         raise SandboxError(f"The judge would be wrong here (Linux {os.uname().release}): {complaints.OLD_KERNEL}.")
     programs = load_sandbox("selfcheck")["VERDICTS"]
     asked = [
-        judge.judge(program, [Pair(input_, EXPECTED)], Limits(cpu_s=cpu_s, memory_mb=MEMORY_MB))
+        judge.judge(program, [Pair(input_, EXPECTED)], Limits(cpu_s, MEMORY_MB, OUTPUT_BYTES))
         for _, program, input_, cpu_s, _ in programs
     ]
     try:
