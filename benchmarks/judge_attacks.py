@@ -217,10 +217,10 @@ def available_mb() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-async def try_all(attacks: Sequence[Attack]) -> list[tuple[Attack, Trial]]:
+async def try_all(attacks: Sequence[Attack], cgroup: str) -> list[tuple[Attack, Trial]]:
     """One after the other, by one judge of two workers: what one attack breaks, the next one meets."""
     with probed() as lag:
-        judge = await open_judge(JudgeConfig(workers=2))
+        judge = await open_judge(JudgeConfig(workers=2, cgroup=cgroup))
     try:
         tried = []
         for attack in attacks:
@@ -268,8 +268,9 @@ def _row(attack: Attack, trial: Trial) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="beginnings of the names of attacks (default: all)")
+    parser.add_argument("--cgroup", default="", help="`rlef.judge.cgroup`; none = without cgroups (default: the judge's)")
     options = parser.parse_args()
-    tried = asyncio.run(try_all(read_attacks(options.names)))
+    tried = asyncio.run(try_all(read_attacks(options.names), options.cgroup))
     report = table(tried)
     print(report)
     if not options.names:
