@@ -32,6 +32,7 @@ from rlef_plugin.env.call_runs import run_calls
 from rlef_plugin.env.calls import Call
 from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, TestResult, Verdict, open_judge
 from rlef_plugin.judge.checker import judge_with_checker
+from rlef_plugin.judge.procfs import descendants
 from rlef_plugin.problems import Problem, TestCase
 
 FOLDER = Path(__file__).parents[1] / "tests" / "attacks"
@@ -212,16 +213,29 @@ class MemoryProbe:
             self.held_mb = max(self.held_mb, self._first_mb - available_mb())
 
 
+def jails_have_cgroups() -> bool:
+    """Of any judge that this process has opened."""
+    return any(b"/rlef-" in _read(f"/proc/{process}/cgroup") for process in descendants(os.getpid()))
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""  # of a process that has just ended
+
+
 def available_mb() -> float:
     lines = Path("/proc/meminfo").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-async def try_all(attacks: Sequence[Attack]) -> list[tuple[Attack, Trial]]:
+async def try_all(attacks: Sequence[Attack], cgroup: str) -> list[tuple[Attack, Trial]]:
     """One after the other, by one judge of two workers: what one attack breaks, the next one meets."""
     with probed() as lag:
-        judge = await open_judge(JudgeConfig(workers=2))
+        judge = await open_judge(JudgeConfig(workers=2, cgroup=cgroup))
     try:
+        print(f"{'With' if jails_have_cgroups() else 'Without'} a cgroup for each jail.")
         tried = []
         for attack in attacks:
             tried.append((attack, await try_attack(judge, lag, attack)))
@@ -268,8 +282,9 @@ def _row(attack: Attack, trial: Trial) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="beginnings of the names of attacks (default: all)")
+    parser.add_argument("--cgroup", default="", help="`rlef.judge.cgroup`; none = without cgroups (default: the judge's)")
     options = parser.parse_args()
-    tried = asyncio.run(try_all(read_attacks(options.names)))
+    tried = asyncio.run(try_all(read_attacks(options.names), options.cgroup))
     report = table(tried)
     print(report)
     if not options.names:
