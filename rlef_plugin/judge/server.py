@@ -26,9 +26,9 @@ from pathlib import Path
 from rlef_plugin.judge.cgroups import Cgroups
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, help_program, judge_program
-from rlef_plugin.judge.process import SERVER_OOM_SCORE, JailProcess, Starter, reserve_descriptors
+from rlef_plugin.judge.process import SERVER_OOM_SCORE, Found, JailProcess, Starter, reserve_descriptors
 from rlef_plugin.judge.procfs import Use, read_processes, set_oom_score, use_of_jail
-from rlef_plugin.judge.verdicts import KILLED, Limits, SandboxError, TestResult
+from rlef_plugin.judge.verdicts import KILLED, Limits, SandboxError, TestResult, Verdict
 from rlef_plugin.judge.wire import pack, read_message
 
 START_PAUSES_S = (0.05, 0.3, 1.0)  # between the tries to start one jail
@@ -110,15 +110,20 @@ class Pool:
     async def _look(self, jail: JailProcess) -> None:
         """In a thread: a program can make reading of it take as long as it likes, and then ends as if it had too much.
         What is found of one test says nothing about the next."""
+        use: Use | None
         answered, enough = jail.answered, jail.limits.memory_mb * 2**20
         reading = self._readers.submit(use_of_jail, jail.pid, enough, self._starter.command.jailed)
         try:
             async with asyncio.timeout(LOOK_S):
                 use = await asyncio.wrap_future(reading)
         except TimeoutError:
-            use = Use(sys.maxsize, 0.0, 0.0)
+            use = None
         jail.drain()
-        if jail.answered == answered and jail.test_started and not jail.ended:
+        if jail.answered != answered or not jail.test_started or jail.ended:
+            return
+        if use is None:
+            jail.fail(Found(Verdict.OUT_OF_MEMORY, f"Adding up what the program holds took more than {LOOK_S:g} s."))
+        else:
             jail.consider(use)
 
     async def end(self) -> None:
