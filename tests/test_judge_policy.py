@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from judge_helpers import ROOT, SyncJudge, defence, sync_judge
@@ -69,16 +68,17 @@ def allowed(policy: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[SyncJudge]:
-    with sync_judge(workers=1) as judge:
+    """One whose jails no memory controller charges, on every machine."""
+    with sync_judge(workers=1, cgroup="none") as judge:
         yield judge
 
 
 @pytest.fixture(scope="module")
 def charged() -> Iterator[SyncJudge]:
-    """A judge whose jails are made as where a memory controller charges them."""
+    """One whose jails have the policy of jails that are charged, on every machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "jail_command", partial(jail_command, charged=True))
-        with sync_judge(workers=1) as judge:
+        patch.setattr(pool, "jail_command", lambda nsjail, unsafe, _, *more: jail_command(nsjail, unsafe, True, *more))
+        with sync_judge(workers=1, cgroup="none") as judge:
             yield judge
 
 
