@@ -95,7 +95,6 @@ BROKEN = [
     ("def check(*_):\n    raise SystemExit(0)", "raised SystemExit in its line 2"),
     ("import os\ndef check(*_):\n    os._exit(0)", "ended without an answer"),
     ("import os\ndef check(*_):\n    os._exit(1)", "ended with exception"),
-    ("def check(*_):\n    return bytes(2**31) == 0", "raised MemoryError in its line 2"),
 ]
 
 
@@ -128,6 +127,15 @@ def test_a_checker_that_hangs_is_a_wrong_output(judge: SyncJudge, monkeypatch: p
     result = judged(judge, "print(1)", problem("def check(*_):\n    while True: pass", TESTS[:1]))
     assert (labels(result), result.checker_errors) == (["wrong output"], 1)
     assert "ended with timeout" in result.error
+
+
+def test_a_checker_that_takes_too_much_memory_is_a_wrong_output(
+    judge: SyncJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlef_plugin.judge.checker.CHECKER_LIMITS", Limits(memory_mb=32))
+    result = judged(judge, "print(1)", problem("def check(*_):\n    return b'x' * 2**29 == 0", TESTS[:1]))
+    assert (labels(result), result.checker_errors) == (["wrong output"], 1)
+    assert "raised MemoryError in its line 2" in result.error or "ended with out of memory" in result.error
 
 
 def test_the_log_names_a_problem_once_and_no_private_text(judge: SyncJudge, caplog: pytest.LogCaptureFixture) -> None:
