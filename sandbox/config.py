@@ -42,8 +42,8 @@ CONTROL_FD = 3  # the runner's socket to the judge; closed in every program
 ADDRESS_SPACE_SLACK = 512 * 2**20  # virtual memory a program may reserve beyond what it may use (thread stacks)
 
 # What `python -c` executes as process 1: it receives the runner's modules, compiled, from the judge, so that nothing
-# of the judge needs to be a file in the jail and nothing but the program is compiled there. `main` returns in a test's
-# child only; there the exception makes the interpreter call `sys.excepthook`, with no frame above it (`set_stage`).
+# of the judge needs to be a file in the jail and nothing but the program is compiled there. After `main` the
+# exception makes the interpreter call `sys.excepthook` from C: no Python frame is above what runs there (`set_stage`).
 RUNNER_MODULES = ("streams", "watch", "program", "runner")
 BOOT = f"""
 import marshal, posix, sys

@@ -227,8 +227,9 @@ def in_order(calls: list) -> "Callable[[], object]":
     return partial(list, map(_operator.call, calls))
 
 
-def set_stage(code: "CodeType", source: bytes, path: str, driver: bytes) -> None:
-    """Puts into `sys.excepthook` what a child does from there on: the program, then `finish`, which never returns.
+def set_stage(code: "CodeType", source: bytes, path: str, driver: bytes, fork_tests: "Callable[[], None]") -> None:
+    """Puts into `sys.excepthook` all that comes after `BOOT`: `fork_tests`, which returns in the children, and then
+    what each of them does: the program, and `finish`, which never returns.
 
     `max` takes the three arguments of a hook and calls the first of all. Clearing `fuse` ends the object that `ending`
     refers to, so the program runs where its exception is caught, and `caught` has it."""
@@ -243,10 +244,11 @@ def set_stage(code: "CodeType", source: bytes, path: str, driver: bytes) -> None
     describe = partial(describe_exception, source=source, path=path)
     steps: list = [partial(sys.__dict__.pop, f"last_{name}", None) for name in ("exc", "type", "value", "traceback")]
     steps += [partial(setattr, sys, "excepthook", sys.excepthook)]
-    steps += [partial(setattr, sys, "unraisablehook", caught.append)]
+    steps += [partial(setattr, sys, "unraisablehook", caught.append), fork_tests]
     steps += [fuse.clear, partial(sys.settrace, None), partial(sys.setprofile, None)]
     steps += [partial(finish, ended, caught, ending, run, describe, any(word in source for word in EXITING_OBJECTS))]
     sys.excepthook = partial(max, in_order(steps), key=_operator.call)
+    gc.freeze()
 
 
 def finish(

@@ -23,6 +23,7 @@ import posix
 import resource
 import sys
 import time
+from _functools import partial
 
 from program import NAME, compile_program, prepare, set_stage, warm_up
 from streams import CONTROL_FD, Scratch, copy_file, fork, frame, read_all, receive, send, write_file
@@ -92,14 +93,15 @@ def run_tests(task: dict, jailed: bool, scratch: Scratch) -> None:
 def take_streams(streams: "Sequence[int]", jailed: bool) -> None:
     if not jailed:
         posix.setsid()
-    for number, descriptor in enumerate(streams[:3]):
-        posix.dup2(descriptor, number)
-    posix.closerange(CONTROL_FD, max(streams) + 1)
+    posix.dup2(streams[0], 0)
+    posix.dup2(streams[1], 1)
+    posix.dup2(streams[2], 2)
+    posix.closerange(CONTROL_FD, streams[-1] + 1)
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # the runner has a handler for it
 
 
 def main() -> None:
-    """Returns in a test's child only; `BOOT` in `config.py` then starts the program."""
+    """Returns when all is ready; `BOOT` in `config.py` then starts what `set_stage` has put together."""
     gc.disable()
     setup = marshal.loads(receive()[0])
     posix.chdir(setup["scratch"])
@@ -121,6 +123,5 @@ def main() -> None:
     for name in ("runner", "streams", "watch", "program"):
         del sys.modules[name]
     warm_up()
-    set_stage(code, task["source"], scratch.path, task["driver"])
+    set_stage(code, task["source"], scratch.path, task["driver"], partial(run_tests, task, setup["jailed"], scratch))
     send(frame(b"C"))
-    run_tests(task, setup["jailed"], scratch)

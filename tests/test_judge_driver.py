@@ -27,7 +27,7 @@ class ScriptedJail:
     """Says one thing after the other, then ends; its nsjail was killed."""
 
     def __init__(self, script: Sequence[Any], status: int) -> None:
-        self.script, self.cgroup, self.cpu_s, self.test_started = iter(script), None, 0.0, 0.0
+        self.script, self.cgroup, self.cpu_s, self.test_started, self.pid = iter(script), None, 0.0, 0.0, 0
         self.streams: list[list[int]] = []
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.exited.set_result(status)
@@ -39,7 +39,7 @@ class ScriptedJail:
     def send_file(self, content: bytes) -> None:
         self.sent.append(content)
 
-    async def receive(self) -> Frame:
+    async def receive(self, pause_s: float = 0.0) -> Frame:
         said = next(self.script, DEAD)
         if isinstance(said, Exception):
             raise said
@@ -121,7 +121,7 @@ def test_the_tests_before_the_one_that_is_killed_keep_their_verdicts() -> None:
 
 
 @pytest.mark.parametrize(
-    "canary", [(COMPILED, DEAD), (COMPILED, (CLEAN, b"295")), (COMPILED, KILLED), (COMPILED, frame(b"T", 256))]
+    "canary", [(COMPILED, DEAD), (COMPILED, (CLEAN, b"97")), (COMPILED, KILLED), (COMPILED, frame(b"T", 256))]
 )
 def test_if_the_canary_fails_too_the_judge_is_broken(canary: Sequence[Any]) -> None:
     with pytest.raises(SandboxError, match="canary, a program known to be right that fills 1024 MiB, fails too"):

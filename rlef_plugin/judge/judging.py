@@ -21,16 +21,16 @@ import asyncio
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from rlef_plugin.judge.cgroups import bound_bytes
-from rlef_plugin.judge.compare import compare
+from rlef_plugin.judge.compare import Written, compare
 from rlef_plugin.judge.jail import sandbox_config
 from rlef_plugin.judge.process import Found, JailProcess
-from rlef_plugin.judge.procfs import oom_kills
+from rlef_plugin.judge.procfs import inherit_code, oom_kills
 from rlef_plugin.judge.verdicts import (
     Limits,
     Measurement,
@@ -49,12 +49,13 @@ MAX_JAILS = 8  # lost by the program's own fault
 NO_PROCESS_PAUSE_S = 0.5
 COMPILE_S = 30.0  # wall seconds; an honest program needs milliseconds
 SPENT, STOPPED = 1, 2  # flags of a test, as in sandbox/runner.py
-AHEAD = 2  # tests given to a jail, so that it need not wait for the next one
+AHEAD, SHORT_AHEAD = 2, 16  # tests given to a jail, so that it need not wait for the next; more if they are short:
+SHORT_S, AHEAD_BYTES, LONGEST_PAUSE_S = 0.02, 1 << 20, 0.05  # in time and input, since each look at a jail costs
 LARGE_BYTES = 1 << 20  # outputs from here on are read in a thread, so that other jails are still served
-OVERSIZED_OUTPUT_BYTES = 65536  # of an output beyond its limit, its start
 ERROR_BYTES = 16384  # of standard error, its end
 HELP_AFTER_S, HELP_FOR_S = 0.1, 0.3  # a program gets helpers once it has run for so long and so much is left
 HELPERS_LOOK_S = 0.05
+INHERIT_TESTS = 8  # from so many on, saving page faults in each is worth what it costs once
 FILL_S = 0.01  # no program fills 64 MiB in less, so shorter tests are not asked whether they did
 BROKE = "The program broke its sandbox."
 KILLED = "The kernel ended the program's jail at every try, and not that of a program known to be right."
@@ -66,12 +67,12 @@ CANARY = """
 import os
 filled = bytearray(%d)
 filled[::4096] = b"1" * len(range(0, len(filled), 4096))
-child = os.fork()
-if not child:
-    os._exit(7)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) * sum(map(int, input().split())))
+ready, waiting = os.pipe()
+children = [os.fork() or (os.close(waiting), os.read(ready, 1), os._exit(7)) for _ in range(8)]
+os.close(waiting)
+print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children) + sum(map(int, input().split())))
 """
-CANARY_TEST = b"20 22", b"294"
+CANARY_TEST = b"20 22", b"98"
 CANARY_ROOM_MB = 16  # of its limit, for its interpreter
 
 
@@ -107,6 +108,21 @@ class Job:
     @property
     def finished(self) -> bool:
         return self.compiled and all(index in self.results for index in range(self.end))
+
+    @property
+    def a_test_s(self) -> float:
+        """Wall seconds that a test has taken so far."""
+        return (asyncio.get_running_loop().time() - self.started) / (len(self.results) + 1)
+
+    def ahead(self, given: Sequence[tuple[int, object]]) -> int:
+        """How many tests a jail may have. Few at first, since what is run behind a failure is lost."""
+        if self.helpers or self.a_test_s > SHORT_S or sum(len(self.inputs[index]) for index, _ in given) > AHEAD_BYTES:
+            return 1 if self.helpers else AHEAD
+        return min(AHEAD + len(self.results), SHORT_AHEAD)
+
+    def pause_s(self, given: int) -> float:
+        """Half of the time that a jail needs for what it has."""
+        return min(self.a_test_s * given / 2, LONGEST_PAUSE_S) if given > AHEAD else 0.0
 
     def settle(self, index: int, result: TestResult) -> None:
         self.results[index] = result
@@ -305,11 +321,9 @@ async def _judge_canary(job: Job, floor: Floor) -> None:
 
 async def _call_help(job: Job, floor: Floor) -> None:
     """Starts helpers as soon as they can end the program sooner by more than they cost."""
-    loop = asyncio.get_running_loop()
     await asyncio.sleep(HELP_AFTER_S)
     while True:
-        a_test_s = (loop.time() - job.started) / (len(job.results) + 1)
-        while len(job.todo) > 0 and a_test_s * (len(job.todo) - len(job.helpers)) > HELP_FOR_S and floor.help(job):
+        while len(job.todo) > 0 and job.a_test_s * (len(job.todo) - len(job.helpers)) > HELP_FOR_S and floor.help(job):
             pass
         await asyncio.sleep(HELPERS_LOOK_S)
 
@@ -330,12 +344,12 @@ async def _drive(jail: JailProcess, job: Job, most: int = -1) -> None:
         await _compile(jail, job)
         spent = False
         while not spent:
-            while job.todo and most and len(given) < (1 if job.helpers else AHEAD):
+            while job.todo and most and len(given) < job.ahead(given):
                 most -= 1
                 given.append((index := job.todo.popleft(), _give_test(jail, job, index)))
             if not given:
                 return
-            frame = await _next_result(jail, len(given) > 1)
+            frame = await _next_result(jail, len(given) > 1, job.pause_s(len(given)))
             index, streams = given[0]
             spent = bool(frame.numbers[4] & SPENT)
             result = await _judge_test(frame, streams, jail, job, index)
@@ -376,6 +390,8 @@ async def _compile(jail: JailProcess, job: Job) -> None:
     if frame.kind != b"C":
         raise GarbledFrame(f"kind {frame.kind!r} instead of a compiler's answer")
     job.compiled = True
+    if len(job.todo) >= INHERIT_TESTS:
+        inherit_code(jail.pid)
 
 
 def _bound_bytes(job: Job) -> int:
@@ -398,8 +414,8 @@ def _close(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-async def _next_result(jail: JailProcess, another: bool) -> Frame:
-    frame = await jail.receive()
+async def _next_result(jail: JailProcess, another: bool, pause_s: float) -> Frame:
+    frame = await jail.receive(pause_s)
     jail.end_test()
     if another:
         jail.begin_test()
@@ -425,12 +441,11 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
         raise ProcessKilled
     if bound_met:
         jail.watch(limits, _bound_bytes(job))  # the counters start anew
-    wanted = size if size <= limits.output_bytes else OVERSIZED_OUTPUT_BYTES
-    output = (
-        await asyncio.to_thread(read_range, stdout, wanted) if wanted > LARGE_BYTES else read_range(stdout, wanted)
-    )
+    kept = min(size, job.kept_stdout_bytes, limits.output_bytes)
+    output = await asyncio.to_thread(read_range, stdout, kept) if kept > LARGE_BYTES else read_range(stdout, kept)
     if verdict is None:
-        right = job.expected is None or await compare(output, job.expected[index])
+        whole = output if kept == size else Written(stdout, size)
+        right = job.expected is None or await compare(whole, job.expected[index])
         verdict = Verdict.ACCEPTED if right else Verdict.WRONG_OUTPUT
     error = ""
     if verdict is not Verdict.ACCEPTED or job.expected is None:
@@ -443,7 +458,7 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
         measured.cpu_s,
         measured.wall_s,
         measured.peak_memory_mb,
-        bytes(output[: job.kept_stdout_bytes]),
+        bytes(output),
         error,
         stdout_bytes=size,
     )

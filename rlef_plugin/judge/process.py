@@ -60,8 +60,8 @@ class JailProcess:
         self._frames: deque[Frame] = deque()
         self._failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._looking = False
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(control.fileno(), self._readable)
 
     def complaints(self) -> str:
         return "\n".join(os.pread(descriptor, 8192, 0).decode("utf-8", "replace") for descriptor in self.log)
@@ -92,14 +92,36 @@ class JailProcess:
         self.send(b"F", [descriptor])
         os.close(descriptor)
 
-    async def receive(self) -> Frame:
-        """The next frame, after all that came before it; raises what ended the jail."""
-        while not self._frames:
-            if self._failure:
-                raise self._failure
+    async def receive(self, pause_s: float = 0.0) -> Frame:
+        """The next frame, after all that came before it; raises what ended the jail. `pause_s` is how long to look
+        away where there is none yet: waking up for each of many short tests costs more than all else here."""
+        self.drain()
+        if not self._frames and not self._failure:
             self._waiter = self._loop.create_future()
-            await self._waiter
-        return self._frames.popleft()
+            looking = self._loop.call_later(pause_s, self._look) if pause_s else None
+            if not looking:
+                self._look()
+            try:
+                await self._waiter
+            finally:
+                if looking:
+                    looking.cancel()
+                self._look_away()
+        if self._frames:
+            return self._frames.popleft()
+        assert self._failure
+        raise self._failure
+
+    def _look(self) -> None:
+        self._take()
+        if self._waiter and not self._waiter.done():
+            self._loop.add_reader(self.control.fileno(), self._take)
+            self._looking = True
+
+    def _look_away(self) -> None:
+        if self._looking:
+            self._loop.remove_reader(self.control.fileno())
+            self._looking = False
 
     def watch(self, limits: Limits, bound_bytes: int) -> None:
         """Sets the limits of the program's tests, and those of all its processes together."""
@@ -146,9 +168,6 @@ class JailProcess:
         while not self._failure and not self.ended and self._take():
             pass
 
-    def _readable(self) -> None:
-        self._take()
-
     def _take(self) -> bool:
         """Whether a packet was there."""
         try:
@@ -160,7 +179,6 @@ class JailProcess:
         except BlockingIOError:
             return False
         except (OSError, EOFError, ValueError) as error:
-            self._loop.remove_reader(self.control.fileno())
             self._failure = self._failure or (EOFError(str(error)) if isinstance(error, OSError) else error)
         self._wake()
         return True
@@ -173,7 +191,7 @@ class JailProcess:
         """Returns at once; may be called twice."""
         if self.ended:
             return
-        self._loop.remove_reader(self.control.fileno())
+        self._look_away()
         self.control.close()
         for descriptor in self.log:
             os.close(descriptor)

@@ -164,3 +164,20 @@ def set_oom_score(score: int) -> None:
     happens where it has a higher score and no right to lower it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(score))
+
+
+def inherit_code(root: int) -> None:
+    """Lets the forks of the runner below `root` (nsjail) inherit the page table of the interpreter's code.
+
+    Linux leaves that out for a mapping that was never written to, so that each child faults its way through it again
+    (34 of 196 page faults a test). Writing one byte of it, as it was, changes that. Only an economy: where it is not
+    allowed, nothing happens. The runner must not have run any program yet."""
+    try:
+        (runner,) = Path(f"/proc/{root}/task/{root}/children").read_text().split()
+        maps = Path(f"/proc/{runner}/maps").read_text().splitlines()
+        code = [line.split()[0] for line in maps if " r-xp " in line and "python" in line]
+        with open(f"/proc/{runner}/mem", "r+b", buffering=0) as memory:
+            for start in (int(mapping.partition("-")[0], 16) for mapping in code):
+                os.pwrite(memory.fileno(), os.pread(memory.fileno(), 1, start), start)
+    except (OSError, ValueError):
+        pass
