@@ -85,6 +85,12 @@ def report(root: str = "") -> Report:
     return Report(True, f"{version}, one for each jail below {cgroups.parents['memory']}{lacks}")
 
 
+def remove_leftovers(root: str = "") -> None:
+    """Removes the cgroups of servers that died, for the keeper of one that has. Opening does it as well."""
+    with contextlib.suppress(Unusable, OSError):
+        _remove_leftovers(set(_find(root, ())[0].values()))
+
+
 class Cgroups:
     """Those of one judge's server, used again and again: making and removing one costs more than all else here."""
 
@@ -146,8 +152,9 @@ class JailCgroup:
         self._unique = list(dict.fromkeys(folders.values()))  # that of memory is the first
         self._memory = folders["memory"]
         self._limit_bytes = float("inf")
+        self._old_peak_bytes = 0  # what the peak said at `allow`, where the kernel cannot reset it
         self._sealed = True
-        self._peak: int | None = None
+        self._opened: dict[str, int] = {}
         try:
             self._make()
         except OSError:
@@ -161,24 +168,23 @@ class JailCgroup:
         for name in () if self._v2 else ("memory.swappiness", "memory.oom_control"):
             with contextlib.suppress(OSError):  # v1: both would be those of the cgroup above
                 _write(f"{self._memory}/{name}", "0")
-        self._peak = _open(f"{self._memory}/{'memory.peak' if self._v2 else 'memory.max_usage_in_bytes'}")
-        self._old_peak_bytes = 0  # what the peak said at `allow`, where the kernel cannot reset it
-        self._before = self._counters()
+        self._before = (*self._ooms(), self._cpu_s())
 
     def add(self, process: int) -> None:
-        """To be called before that process has any memory or child worth counting: neither follows it."""
+        """To be called before that process has any memory or child worth counting: neither follows it. Waits for the
+        kernel now and then, for 5 to 30 ms."""
         for folder in self._unique:
-            _write(f"{folder}/cgroup.procs", str(process))
+            self._write(f"{folder}/cgroup.procs", str(process))
 
     def allow(self, memory_bytes: int) -> None:
         """Limits all its memory, without swap, and starts the peak and the counters anew."""
         if memory_bytes != self._limit_bytes:
             for name, text in self._limits(memory_bytes):
                 with contextlib.suppress(FileNotFoundError):  # a kernel without accounting of swap
-                    _write(f"{self._memory}/{name}", text)
+                    self._write(f"{self._memory}/{name}", text)
             self._limit_bytes = memory_bytes
         self._reset_peak()
-        self._before = self._counters()
+        self._before = (*self._ooms(), self._cpu_s())
 
     def _limits(self, memory_bytes: int) -> list[tuple[str, str]]:
         """v1's limit of memory and swap together must never be below that of memory alone, not even in between."""
@@ -190,41 +196,45 @@ class JailCgroup:
     def _reset_peak(self) -> None:
         """v2's can be reset from Linux 6.12 on, and then only for reads by the same descriptor."""
         self._old_peak_bytes = 0
-        if self._peak is not None:
-            try:
-                os.pwrite(self._peak, b"0", 0)
-            except OSError:
-                self._old_peak_bytes = self.peak_bytes
+        try:
+            self._write(self._peak, "0")
+        except OSError:
+            self._old_peak_bytes = self.peak_bytes
 
-    def _counters(self) -> tuple[int, int, float]:
-        """How often its own limit was met (v1: whether), kills for want of memory, CPU seconds."""
+    def _ooms(self) -> tuple[int, int]:
+        """How often its own limit was met (v1: whether), and kills for want of memory."""
         if self._v2:
-            events = _fields(f"{self._memory}/memory.events")
-            return events.get("oom", 0), events.get("oom_kill", 0), self._cpu_s()
-        kills = _fields(f"{self._memory}/memory.oom_control").get("oom_kill", 0)
-        return self.peak_bytes > self._limit_bytes - NEAR_BYTES, kills, self._cpu_s()
+            events = _fields(self._read(f"{self._memory}/memory.events"))
+            return events.get("oom", 0), events.get("oom_kill", 0)
+        kills = _fields(self._read(f"{self._memory}/memory.oom_control")).get("oom_kill", 0)
+        return self.peak_bytes > self._limit_bytes - NEAR_BYTES, kills
 
     def _cpu_s(self) -> float:
         if self._v2:
-            return _fields(f"{self._memory}/cpu.stat").get("usage_usec", 0) / 1e6
-        return _number(f"{self._folders['cpuacct']}/cpuacct.usage") / 1e9 if "cpuacct" in self._folders else 0.0
+            return _fields(self._read(f"{self._memory}/cpu.stat")).get("usage_usec", 0) / 1e6
+        used = self._read(f"{self._folders['cpuacct']}/cpuacct.usage") if "cpuacct" in self._folders else ""
+        return int(used or 0) / 1e9
+
+    @property
+    def _peak(self) -> str:
+        return f"{self._memory}/{'memory.peak' if self._v2 else 'memory.max_usage_in_bytes'}"
 
     @property
     def memory_bytes(self) -> int:
-        return _number(f"{self._memory}/{'memory.current' if self._v2 else 'memory.usage_in_bytes'}")
+        return int(self._read(f"{self._memory}/{'memory.current' if self._v2 else 'memory.usage_in_bytes'}") or 0)
 
     @property
     def peak_bytes(self) -> int:
         """Since `allow`; 0 where the kernel cannot tell: without v2's `memory.peak`, or without a way to reset it if
         an earlier peak was higher."""
-        peak = int(os.pread(self._peak, 64, 0)) if self._peak is not None else 0
+        peak = int(self._read(self._peak) or 0)
         return peak if peak > self._old_peak_bytes else 0
 
     @property
     def oom_kills(self) -> int:
         """Since `allow`, and only if the jail met its own limit: where the machine, or a container around the judge,
         runs out of memory, the kernel counts its kills here as well, and they say nothing about the program."""
-        met, kills, _ = self._counters()
+        met, kills = self._ooms()
         return kills - self._before[1] if met > self._before[0] else 0
 
     @property
@@ -234,25 +244,36 @@ class JailCgroup:
 
     @property
     def empty(self) -> bool:
-        return not self._processes()
+        """By the number of its threads, zombies included, where it is counted: v1 takes long to list processes."""
+        counted = self._read(f"{self._folders['pids']}/pids.current") if "pids" in self._folders else ""
+        return int(counted) == 0 if counted else not self._processes()
 
     def kill(self) -> None:
         """Everything in it. Does not wait for the processes to be gone."""
         if self._v2:
             with contextlib.suppress(OSError):  # before Linux 5.14
-                return _write(f"{self._memory}/cgroup.kill", "1")
-        if "pids" in self._folders:
-            _write(f"{self._folders['pids']}/pids.max", "0")  # so that none forks while others are being ended
-            self._sealed = True
-        for _ in range(KILL_ROUNDS):
-            if not self._signal_all():
+                return self._write(f"{self._memory}/cgroup.kill", "1")
+        seen: set[int] = set()
+        for round_number in range(KILL_ROUNDS):
+            new = set(self._processes()) - seen
+            if not new:
                 return
+            if round_number:  # some were just being made
+                self._seal()
+            self._kill(new)
+            seen |= new
 
-    def _signal_all(self) -> bool:
-        """Whether there was any. A number may pass on to another process at any time: a handle is taken first, and
-        used only if the number is still listed then."""
+    def _seal(self) -> None:
+        """Lets no process be made in it."""
+        if "pids" in self._folders:
+            self._write(f"{self._folders['pids']}/pids.max", "0")
+            self._sealed = True
+
+    def _kill(self, processes: set[int]) -> None:
+        """A number may pass on to another process at any time: a handle is taken first, and used only if the number
+        is still listed then."""
         handles: dict[int, int] = {}
-        for process in self._processes():
+        for process in processes:
             with contextlib.suppress(OSError):  # it has just ended
                 handles[process] = os.pidfd_open(process)
         listed = set(self._processes())
@@ -260,14 +281,14 @@ class JailCgroup:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL) if process in listed else None
             os.close(handle)
-        return bool(handles)
 
     def _processes(self) -> list[int]:
-        return _numbers(f"{self._memory}/cgroup.procs")
+        """By a descriptor of its own: v1 shows one that is kept open the same list for a second."""
+        return [int(line) for line in _read(f"{self._memory}/cgroup.procs").split()]
 
     def unseal(self) -> None:
         if "pids" in self._folders and self._sealed:
-            _write(f"{self._folders['pids']}/pids.max", str(MAX_PROCESSES))
+            self._write(f"{self._folders['pids']}/pids.max", str(MAX_PROCESSES))
             self._sealed = False
 
     def release(self) -> None:
@@ -278,10 +299,27 @@ class JailCgroup:
         """Whether it is gone; not while it holds a process."""
         if not all([_removed(folder) for folder in self._unique]):
             return False
-        if self._peak is not None:
-            os.close(self._peak)
-            self._peak = None
+        while self._opened:
+            os.close(self._opened.popitem()[1])
         return True
+
+    def _read(self, path: str) -> str:
+        """Empty if it cannot be read."""
+        try:
+            return os.pread(self._descriptor(path), 65536, 0).decode()
+        except OSError:
+            return ""
+
+    def _write(self, path: str, text: str) -> None:
+        os.pwrite(self._descriptor(path), text.encode(), 0)
+
+    def _descriptor(self, path: str) -> int:
+        """Kept open, some ten a jail: opening a file of a cgroup takes most of the time of reading it."""
+        if path not in self._opened:
+            opened = _open(path)
+            if self._opened.setdefault(path, opened) != opened:  # another thread was faster
+                os.close(opened)
+        return self._opened[path]
 
 
 def _find(root: str, own: Collection[int]) -> tuple[dict[str, str], bool]:
@@ -327,7 +365,7 @@ def _find_v2(folder: str, own: Collection[int]) -> dict[str, str]:
 def _enable(folder: str, controllers: list[str], own: Collection[int]) -> None:
     """Lets children of `folder` have these controllers. Unless it is the root of all cgroups, it must hold no process
     then: only our own are moved."""
-    inside = _numbers(f"{folder}/cgroup.procs")
+    inside = [int(line) for line in _read(f"{folder}/cgroup.procs").split()]
     others = [process for process in inside if process not in {os.getpid(), *own}]
     change = " ".join(f"+{name}" for name in controllers)
     if os.path.exists(f"{folder}/cgroup.type"):  # not at the root
@@ -421,28 +459,25 @@ def _write(path: str, text: str) -> None:
 def _read(path: str) -> str:
     """Empty if it cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.readall().decode()
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return ""
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 65536), b"")).decode()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
-def _open(path: str) -> int | None:
-    """To read and write, or only to read."""
+def _open(path: str) -> int:
+    """In the first way that the file allows."""
     for way in (os.O_RDWR, os.O_RDONLY):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(PermissionError):
             return os.open(path, way)
-    return None
+    return os.open(path, os.O_WRONLY)
 
 
-def _number(path: str) -> int:
-    return int(_read(path) or 0)
-
-
-def _numbers(path: str) -> list[int]:
-    return [int(line) for line in _read(path).split()]
-
-
-def _fields(path: str) -> dict[str, int]:
-    """Of a file of lines like `oom_kill 3`."""
-    return {name: int(value) for name, value in (line.split() for line in _read(path).splitlines())}
+def _fields(text: str) -> dict[str, int]:
+    """Of lines like `oom_kill 3`."""
+    return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
