@@ -179,6 +179,7 @@ class LocalJudge:
         runner = (str(sandbox_folder()), list(sandbox_config()["RUNNER_MODULES"]))
         workers = self._config.worker_count
         setup = {"workers": workers, "commands": commands, "runner": runner, "cgroup": self._config.cgroup}
+        setup["caller"] = os.getpid()
         self._writer.write(pack(setup))
         kind, *rest = await self._first_message()
         if kind == "fatal":

@@ -197,9 +197,7 @@ class JailProcess:
             os.close(descriptor)
         self.log = ()
         self.signal(signal.SIGTERM)
-        self._loop.call_later(END_S, self.signal, signal.SIGKILL)
-        if self.cgroup:
-            self.cgroup.kill()
+        self._loop.call_later(END_S, self._insist)
         self.exited.add_done_callback(self._clean_up)
 
     def _clean_up(self, _: object) -> None:
@@ -207,6 +205,12 @@ class JailProcess:
             self.cgroup.release()
         if self.scratch:
             shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _insist(self) -> None:
+        if not self.exited.done():
+            self.signal(signal.SIGKILL)
+            if self.cgroup:
+                self.cgroup.kill()
 
     def signal(self, number: int) -> None:
         if not self.exited.done():  # so it is not reaped yet, and the number is still its own
@@ -235,7 +239,7 @@ class Starter:
         files = [memory_file(name) for name in ("stdin", "stdout", "stderr", "log")]
         scratch = None if self.command.jailed else tempfile.mkdtemp(prefix="rlef-unsafe-")
         try:
-            jail = self._spawn(ours, theirs.fileno(), files, scratch)
+            jail = await self._spawn(ours, theirs.fileno(), files, scratch)
         finally:
             theirs.close()
             os.close(files[0])
@@ -254,7 +258,7 @@ class Starter:
             raise
         return jail
 
-    def _spawn(self, ours: socket.socket, control: int, files: list[int], scratch: str | None) -> JailProcess:
+    async def _spawn(self, ours: socket.socket, control: int, files: list[int], scratch: str | None) -> JailProcess:
         """With a cgroup, nsjail waits for its configuration until it is in it, so that all it starts is."""
         cgroup = self.cgroups.jail() if self.cgroups else None
         config, gate = os.pipe2(os.O_CLOEXEC) if cgroup else (self._config, -1)
@@ -264,13 +268,8 @@ class Starter:
         set_oom_score(JAIL_OOM_SCORE)  # inherited: set afterwards, it may miss what nsjail has forked by then
         try:
             pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
-            self._exits[pid] = self._loop.create_future()
-            jail = JailProcess(pid, self._exits[pid], ours)
-            if cgroup:
-                cgroup.add(pid)
-                os.write(gate, self.command.config.encode())
         except OSError as error:
-            for descriptor in files[2:]:
+            for descriptor in (*files[2:], *((config, gate) if cgroup else ())):
                 os.close(descriptor)
             ours.close()
             if cgroup:
@@ -278,11 +277,25 @@ class Starter:
             raise SandboxError(f"{argv[0]} cannot be started ({error}): reinstall it.") from error
         finally:
             set_oom_score(SERVER_OOM_SCORE)
-            if cgroup:
-                os.close(gate)
-                os.close(config)
+        self._exits[pid] = self._loop.create_future()
+        jail = JailProcess(pid, self._exits[pid], ours)
         jail.log, jail.scratch, jail.cgroup = (files[2], files[3]), scratch, cgroup
+        if cgroup:
+            await self._enter(jail, cgroup, config, gate)
         return jail
+
+    async def _enter(self, jail: JailProcess, cgroup: JailCgroup, config: int, gate: int) -> None:
+        try:
+            await asyncio.to_thread(cgroup.add, jail.pid)  # the kernel takes up to 35 ms for it
+            os.write(gate, self.command.config.encode())
+        except BaseException as error:
+            jail.end()
+            if isinstance(error, OSError):
+                raise SandboxError(f"A jail cannot be put into its cgroup ({error}): run `rlef doctor`.") from error
+            raise
+        finally:
+            os.close(gate)
+            os.close(config)
 
     async def _explain(self, jail: JailProcess, error: Exception) -> str:
         status = None

@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from rlef_plugin.judge.cgroups import Cgroups
+from rlef_plugin.judge.cgroups import NONE, Cgroups, remove_leftovers, report
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, help_program, judge_program
 from rlef_plugin.judge.process import SERVER_OOM_SCORE, Found, JailProcess, Starter, reserve_descriptors
@@ -238,7 +238,7 @@ class Server:
 
     async def run(self) -> None:
         setup = await read_message(self._reader)
-        cgroups = Cgroups.open(setup["cgroup"], own=[os.getppid()]) if setup["commands"][0]["jailed"] else None
+        cgroups = self._open_cgroups(setup)
         command = JailCommand(**setup["commands"][cgroups is not None])
         self._pool = Pool(Starter(command, compile_runner(*setup["runner"]), cgroups), setup["workers"])
         self._places = Places(self._pool, setup["workers"])
@@ -263,6 +263,14 @@ class Server:
             await self._pool.end()
             if cgroups:
                 cgroups.close()
+
+    def _open_cgroups(self, setup: dict) -> Cgroups | None:
+        if not setup["commands"][0]["jailed"]:
+            return None
+        cgroups = Cgroups.open(setup["cgroup"], own=[os.getppid(), setup["caller"]])
+        if not cgroups and setup["cgroup"] not in ("", NONE):
+            self._send(("fatal", f"rlef.judge.cgroup cannot be used: {report(setup['cgroup']).detail}"))
+        return cgroups
 
     def _handle(self, message: tuple) -> None:
         kind, number, *rest = message
@@ -374,6 +382,8 @@ def keep(server: int) -> int:
             break
         except TimeoutError:
             pass
+    if status:
+        remove_leftovers()
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else KILLED + os.WTERMSIG(status)
 
 
