@@ -282,7 +282,9 @@ def _row(attack: Attack, trial: Trial) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="beginnings of the names of attacks (default: all)")
-    parser.add_argument("--cgroup", default="", help="`rlef.judge.cgroup`; none = without cgroups (default: the judge's)")
+    parser.add_argument(
+        "--cgroup", default="", help="`rlef.judge.cgroup`; none = without cgroups (default: the judge's)"
+    )
     options = parser.parse_args()
     tried = asyncio.run(try_all(read_attacks(options.names), options.cgroup))
     report = table(tried)
