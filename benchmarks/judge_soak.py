@@ -101,7 +101,7 @@ def expected_verdicts(programs: int, tests: int) -> Counter[tuple[str, str]]:
 
 async def repeated(judge: Judge, repetitions: int) -> Counter[tuple]:
     """How often each result was given; one entry if all are equal."""
-    limits = Limits(cpu_s=CPU_LIMIT_S, memory_mb=256, output_bytes=100_000)
+    limits = Limits(cpu_s=5 * CPU_LIMIT_S, memory_mb=32, output_bytes=100_000)  # enough to fill more than the memory
     cases = [Case(way, "['a', 'b', 'right']") for way in WAYS]
     results = await asyncio.gather(*(judge.judge(SIX_WAYS, cases, limits) for _ in range(repetitions)))
     return Counter(map(essence, results))
@@ -228,9 +228,7 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=1_000)
     parser.add_argument("--oversubscription", type=int, default=8)
     parser.add_argument("--out", type=Path, help="also write the report to this Markdown file")
-    parser.add_argument(
-        "--cgroup", default="", help="`rlef.judge.cgroup`; none = without cgroups (default: the judge's)"
-    )
+    parser.add_argument("--cgroup", default="", help="as rlef.judge.cgroup; none = without cgroups")
     options = parser.parse_args()
     numbers = (options.programs, options.tests, options.repetitions, options.oversubscription)
     report, fine = asyncio.run(soak(*numbers, options.cgroup))
