@@ -42,7 +42,7 @@ import time
 n = int(input())
 while time.process_time() < 0.05: pass
 print(n + 1)"""
-TRIES = 3  # where memory was lost: others use this machine too
+TRIES = 3
 SAMPLE_S = 0.02
 LAG_S = 0.05
 
@@ -121,10 +121,11 @@ def read_attack(path: Path) -> Attack:
 
 
 async def try_attack(judge: Judge, lag: Lag, attack: Attack) -> Trial:
-    """The worst of what was seen of the program beside it; the least memory of `TRIES`."""
+    """What others on this machine do shows in its memory, and in who gets a core: a trial in which these were not as
+    they must be counts only if they never are."""
     trial = await _try_once(judge, lag, attack)
     for _ in range(TRIES - 1):
-        if trial.held_mb > attack.held_mb:
+        if trial.held_mb > attack.held_mb or trial.lag_s > LAG_S:
             await asyncio.sleep(1)
             trial = await _try_once(judge, lag, attack)
     return trial
