@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.judge_attacks import LAG_S, MemoryProbe, jails_have_cgroups
 from benchmarks.loop_lag import probed
-from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, open_judge
+from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, Verdict, open_judge
 
 CPU_LIMIT_S = 0.04
 HALF = f"""
@@ -108,7 +108,11 @@ async def repeated(judge: Judge, repetitions: int) -> Counter[tuple]:
 
 
 def essence(result: ProgramResult) -> tuple:
-    return tuple((test.verdict.label, test.stdout, test.error) for test in result.tests)
+    """Without what the judge says of a test that took too much memory: it names what was measured, and who saw it."""
+    return tuple(
+        (test.verdict.label, test.stdout, "" if test.verdict is Verdict.OUT_OF_MEMORY else test.error)
+        for test in result.tests
+    )
 
 
 def differences(results: Counter[tuple]) -> list[str]:
