@@ -22,9 +22,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.judge_attacks import LAG_S, MemoryProbe
+from benchmarks.judge_attacks import LAG_S, MemoryProbe, jails_have_cgroups
 from benchmarks.loop_lag import probed
-from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, open_judge
+from rlef_plugin.judge import Judge, JudgeConfig, Limits, ProgramResult, Verdict, open_judge
 
 CPU_LIMIT_S = 0.04
 HALF = f"""
@@ -101,14 +101,18 @@ def expected_verdicts(programs: int, tests: int) -> Counter[tuple[str, str]]:
 
 async def repeated(judge: Judge, repetitions: int) -> Counter[tuple]:
     """How often each result was given; one entry if all are equal."""
-    limits = Limits(cpu_s=CPU_LIMIT_S, memory_mb=256, output_bytes=100_000)
+    limits = Limits(cpu_s=5 * CPU_LIMIT_S, memory_mb=32, output_bytes=100_000)  # enough to fill more than the memory
     cases = [Case(way, "['a', 'b', 'right']") for way in WAYS]
     results = await asyncio.gather(*(judge.judge(SIX_WAYS, cases, limits) for _ in range(repetitions)))
     return Counter(map(essence, results))
 
 
 def essence(result: ProgramResult) -> tuple:
-    return tuple((test.verdict.label, test.stdout, test.error) for test in result.tests)
+    """Without what the judge says of a test that took too much memory: it names what was measured, and who saw it."""
+    return tuple(
+        (test.verdict.label, test.stdout, "" if test.verdict is Verdict.OUT_OF_MEMORY else test.error)
+        for test in result.tests
+    )
 
 
 def differences(results: Counter[tuple]) -> list[str]:
@@ -174,13 +178,16 @@ async def settled(workers: int, judge: Judge) -> dict[str, int]:
     return {name: min(look[name] for look in looks) for name in looks[0]}
 
 
-async def soak(programs: int, tests: int, repetitions: int, oversubscription: int) -> tuple[str, bool]:
+async def soak(
+    programs: int, tests: int, repetitions: int, oversubscription: int, cgroup: str = ""
+) -> tuple[str, bool]:
     """The report, and whether all is as it should be."""
     workers = oversubscription * len(os.sched_getaffinity(0))
     bare = belongings()
     with probed() as lag:
-        judge = await open_judge(JudgeConfig(workers=workers))
+        judge = await open_judge(JudgeConfig(workers=workers, cgroup=cgroup))
     try:
+        mode = "a cgroup for each jail" if jails_have_cgroups() else "no cgroups"
         before = await settled(workers, judge)
         with MemoryProbe() as memory:
             started = time.monotonic()
@@ -198,7 +205,7 @@ async def soak(programs: int, tests: int, repetitions: int, oversubscription: in
     fine = fine and len(same) == 1 and verdicts == {tuple(WAYS.values())} and before == after and bare == closed
     lines = [
         f"{workers} programs at once on {len(os.sched_getaffinity(0))} cores, CPU limit {CPU_LIMIT_S} s, "
-        f"load average {os.getloadavg()[0]:.0f}.",
+        f"{mode}, load average {os.getloadavg()[0]:.0f}.",
         "",
         f"| {programs:,} programs in {halves_s:.0f} s | verdict | tests |",
         "|---|---|---|",
@@ -225,8 +232,10 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=1_000)
     parser.add_argument("--oversubscription", type=int, default=8)
     parser.add_argument("--out", type=Path, help="also write the report to this Markdown file")
+    parser.add_argument("--cgroup", default="", help="as rlef.judge.cgroup; none = without cgroups")
     options = parser.parse_args()
-    report, fine = asyncio.run(soak(options.programs, options.tests, options.repetitions, options.oversubscription))
+    numbers = (options.programs, options.tests, options.repetitions, options.oversubscription)
+    report, fine = asyncio.run(soak(*numbers, options.cgroup))
     report += f"\n\n{'All as it should be.' if fine else 'NOT as it should be.'}"
     print(report)
     if options.out:

@@ -8,4 +8,4 @@ struct.pack_into("iii", info, 0, 40, 0, -1)
 queued = 0
 while queued < 300_000 and libc.syscall(129, os.getpid(), 40, info) == 0:  # rt_sigqueueinfo
     queued += 1
-print("held" if 0 < queued < 300_000 else queued)
+print("held" if queued < 300_000 else queued)

@@ -1,5 +1,5 @@
 # neighbours | forty threads that need no lock of the interpreter | the program beside it is right
-#: verdicts=["timeout"], cpu_s=2
+#: verdicts=["timeout|out of memory"], cpu_s=2
 import hashlib, threading
 threading.stack_size(1 << 16)
 def spin():

@@ -1,5 +1,5 @@
 # neighbours | the locks of the process table, taken by forks without end in thirty processes | the program beside it is right
-#: verdicts=["timeout"], cpu_s=1.5
+#: verdicts=["timeout|out of memory"], cpu_s=1.5
 import os
 for _ in range(20):
     if os.fork() == 0:

@@ -1,5 +1,5 @@
 # neighbours | interrupts of all cores, by membarrier and by changes of a mapping that threads share | the program beside it is right
-#: verdicts=["timeout"], cpu_s=1
+#: verdicts=["timeout|out of memory"], cpu_s=1
 import ctypes, os, threading
 libc = ctypes.CDLL(None)
 libc.mmap.restype = ctypes.c_void_p

@@ -1,5 +1,5 @@
 # neighbours | the lock that all renames of the machine share | the program beside it is right
-#: verdicts=["timeout"], cpu_s=1.5
+#: verdicts=["timeout|out of memory"], cpu_s=1.5
 #: beside="import os\nn = int(input())\nfor i in range(200): os.path.exists('/usr/lib/%d' % i) or open('/tmp/a', 'w').close()\nprint(n + 1)"
 import os
 for _ in range(4):

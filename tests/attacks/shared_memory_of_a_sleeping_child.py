@@ -1,5 +1,5 @@
 # shared memory | pages of a shared mapping that only a page table gone by now ever held | refused, or out of memory
-#: verdicts=["accepted|out of memory|exception"], memory_mb=64, held_mb=300
+#: verdicts=["accepted|out of memory|exception"], memory_mb=64, held_mb=300, unbounded="pages of a shared mapping that no page table holds"
 import mmap, os, time
 SIZE = 400 << 20
 try:

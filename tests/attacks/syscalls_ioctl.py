@@ -1,4 +1,4 @@
-# system calls | ioctl, of anything but what a file or a terminal is asked for | refused before the kernel looks
+# system calls | ioctl, of anything but what a file or a terminal is asked for | refused before the kernel looks, as what that file cannot do
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 answers = {}
@@ -9,4 +9,4 @@ for command in (0x5412, 0x541C, 0x540E, 0x40049409, 0x40086602, 0x401C5820, 0x89
     for upper in (0, 1 << 32):
         libc.syscall(*map(ctypes.c_long, (16, -1, command | upper, 0)))
         answers[hex(command)] = ctypes.get_errno()
-print("held" if set(answers.values()) <= {1, 38} else answers)
+print("held" if set(answers.values()) <= {1, 38, 25, 95} else answers)
