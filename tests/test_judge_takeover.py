@@ -18,7 +18,7 @@ from rlef_plugin.judge import Limits
 from rlef_plugin.judge.wire import HEADER
 
 pytestmark = pytest.mark.nsjail
-SOCKET_LEFT_OPEN = ("sandbox/runner.py", "posix.closerange(CONTROL_FD, max(streams) + 1)", "pass")
+SOCKET_LEFT_OPEN = ("sandbox/runner.py", "posix.closerange(CONTROL_FD, streams[-1] + 1)", "pass")
 POLICY_LEFT_OUT = ("sandbox/policy.kafel", "ERRNO(1) {", "ALLOW {")
 
 # Finds every mapping by asking for each place in the address space, since MAP_FIXED_NOREPLACE fails where something
