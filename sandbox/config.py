@@ -42,14 +42,15 @@ CONTROL_FD = 3  # the runner's socket to the judge; closed in every program
 ADDRESS_SPACE_SLACK = 512 * 2**20  # virtual memory a program may reserve beyond what it may use (thread stacks)
 
 # What `python -c` executes as process 1: it receives the runner's modules, compiled, from the judge, so that nothing
-# of the judge needs to be a file in the jail and nothing but the program is compiled there. After `main` the
-# exception makes the interpreter call `sys.excepthook` from C: no Python frame is above what runs there (`set_stage`).
+# of the judge needs to be a file in the jail and nothing but the program is compiled there. The modules have builtins
+# of their own, as a program may change the others. Tests are run once this has ended, with no frame above (`set_stage`).
 RUNNER_MODULES = ("streams", "watch", "program", "runner")
 BOOT = f"""
-import marshal, posix, sys
+import builtins, marshal, posix, sys
+own = vars(builtins).copy()
 for name, code in marshal.loads(posix.read({CONTROL_FD}, 1 << 20) or posix._exit(0)):
     module = sys.modules[name] = type(sys)(name)
+    module.__builtins__ = own
     exec(code, module.__dict__)
-module.main()
-raise Exception
+module.main(sys._getframe().f_code)
 """

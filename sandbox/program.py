@@ -1,35 +1,38 @@
 """The judged program inside a jail: compiling it, preparing what all its tests share, and one run of it in a child.
 
-A run does what `python3 solution.py` does. No frame of ours is above the program's: `BOOT` ends in an exception, so
-that the interpreter calls `sys.excepthook` from C, and what stands there (`set_stage`) is made of C functions alone
-until the program has ended. Whatever happens in a child stays there: it leaves by `_exit`, with the status the program
-would have had under plain CPython, after the same steps (excepthook, threads joined, `atexit` run, streams flushed).
-Differences that remain, on purpose, are a table in docs/judge.md: objects that live at exit are not finalised unless
-the source hints that this matters, and there are no site-packages."""
+A run does what `python3 solution.py` does; what differs, on purpose, is a table in docs/judge.md. No frame of ours is
+above the program's, and no C function of ours either, so that recursion is as deep as there (`set_stage`). Whatever
+happens in a child stays there: it leaves by `_exit`, with the status that the program would have had, after the same
+steps (excepthook, threads joined, `atexit`, streams flushed)."""
 
+import _io
 import _operator
 import _warnings
-import _weakref
 import atexit
 import builtins
 import gc
 import posix
 import sys
 from _functools import partial
+from _signal import SIG_DFL, SIGINT, signal
+from _weakref import ref
+from itertools import chain, islice
 
 from streams import ERROR_BYTES
 
 TYPE_CHECKING = False  # type checkers take it as true; in a jail, importing `typing` would cost time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from sys import UnraisableHookArgs
     from types import CodeType, FrameType
     from typing import NoReturn, TextIO
 
 STATUS_NO_MEMORY = 64  # a child whose program dies of MemoryError kills itself with this real-time signal
 STATUS_FLUSH_FAILED = 120  # as CPython itself exits when standard output cannot be flushed at the end
 NAME = "solution.py"
-FRAMES = 8  # of a traceback that are shown at either end
-EXITING_OBJECTS = b"open Wrapper FileIO Buffered __del__ yield weakref tempfile exec eval import_ importlib".split()
+# Words of programs that may have something to do when their objects go away. Others leave without looking for that.
+EXITING_WORDS = b"open Wrapper FileIO Buffered detach __del__ yield async weakref tempfile exec eval import_ importlib"
+SITE_WORDS = (b"copyright", b"credits", b"license", b"builtins")  # for names that only the site module makes
 PRELOAD = frozenset(
     "abc array base64 binascii bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal "
     "enum fractions functools hashlib heapq io itertools json math numbers operator os pprint queue random re signal "
@@ -45,17 +48,15 @@ def import_something() -> None:
 IMPORT_NAME = import_something.__code__.co_code[6]
 
 
-def source_line(source: bytes, number: int) -> str:
-    lines = source.splitlines()
-    return lines[number - 1].decode("utf-8", "replace").strip() if 0 < number <= len(lines) else ""
-
-
-def describe_syntax_error(error: Exception) -> bytes:
-    text = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}\n"
+def describe_syntax_error(error: Exception, source: bytes, path: str) -> bytes:
+    """What the interpreter prints of it. The compiler knows neither the file nor, for some errors, the line."""
     if isinstance(error, SyntaxError) and error.lineno:
-        line = (error.text or "").rstrip("\n")
-        caret = " " * max(0, (error.offset or 1) - 1 - (len(line) - len(line.lstrip()))) + "^"
-        text = f'  File "{NAME}", line {error.lineno}\n    {line.lstrip()}\n    {caret}\n{text}'
+        lines = source.decode("utf-8", "replace").splitlines(keepends=True)
+        error.filename = path
+        error.text = error.text or "".join(lines[error.lineno - 1 : error.lineno])
+    real, sys.stderr = sys.stderr, _io.StringIO()
+    sys.__excepthook__(type(error), error.with_traceback(None), None)
+    text, sys.stderr = sys.stderr.getvalue(), real
     return text.encode("utf-8", "replace")[:ERROR_BYTES]
 
 
@@ -84,7 +85,7 @@ def compile_program(source: bytes, path: str) -> "CodeType | bytes":
     except Compiled as caught:
         return name_file(caught.args[0], path)
     except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError) as error:
-        return describe_syntax_error(error)
+        return describe_syntax_error(error, source, path)
     finally:
         del _warnings.filters[0]
     raise AssertionError("a code object without a first instruction")
@@ -117,9 +118,9 @@ def imported_names(code: "CodeType") -> "Iterator[str]":
 
 def prepare(code: "CodeType", source: bytes, setup: dict) -> None:
     """Imports once what every test would import, and keeps the collector away from it in all forks."""
-    sys.argv = [NAME]
+    sys.argv, sys.orig_argv = [NAME], [sys.executable, NAME]
     sys.path = [setup["scratch"], *sys.path, *setup["packages"]]
-    builtins.exit = builtins.quit = leave  # type: ignore[assignment]
+    give_site_names(source)
     if b"/dev/std" in source:
         give_device_names()
     for name in PRELOAD.intersection(imported_names(code)):
@@ -159,50 +160,33 @@ def warm_up() -> None:
         posix.lseek(1, 0, 0)
 
 
-def describe_exception(error: BaseException, source: bytes, path: str) -> bytes:
-    """A traceback of the program's own frames only."""
-    places, trace = [], error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename == path:
-            places.append((trace.tb_lineno, code.co_name))
-        trace = trace.tb_next
-    skipped = len(places) - 2 * FRAMES
-    lines = [
-        f'  File "{NAME}", line {number}, in {name}\n    {source_line(source, number)}'
-        for number, name in (places[:FRAMES] + places[-FRAMES:] if skipped > 0 else places)
-    ]
-    if skipped > 0:
-        lines.insert(FRAMES, f"  ... {skipped} more frames ...")
-    text = "\n".join(["Traceback (most recent call last):", *lines, describe_error(error)])
-    return text.encode("utf-8", "replace") + b"\n"
+def give_site_names(source: bytes) -> None:
+    """The builtins that the site module makes; it does not run, as it takes longer than most programs."""
+    import _sitebuiltins
+
+    for name in ("quit", "exit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+    builtins.help = _sitebuiltins._Helper()  # type: ignore[assignment]
+    if any(word in source for word in SITE_WORDS):
+        import site
+
+        site.setcopyright()
 
 
-def describe_error(error: BaseException) -> str:
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
-        name = f"{kind.__module__}.{name}"
-    try:
-        message = str(error)[:2000]
-    except Exception:
-        message = "<str() of the exception failed>"
-    return f"{name}: {message}" if message else name
-
-
-def leave(code: object = None) -> "NoReturn":
-    """`exit()` and `quit()`, which an interpreter without `site` lacks."""
-    raise SystemExit(code)
-
-
-def give_device_names(real_open: "Callable[..., object]" = open) -> None:
-    """`open('/dev/stdin')` without a /proc to resolve it."""
+def give_device_names() -> None:
+    """`open('/dev/stdin')` and its like without a /proc to resolve it."""
     numbers = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
-    def open_device(file: object, *args: object, **options: object) -> object:
-        return real_open(numbers.get(file, file) if isinstance(file, str) else file, *args, **options)
+    def resolving(real_open: "Callable[..., object]", take: "Callable[..., object]") -> "Callable[..., object]":
+        def open_device(file: object, *args: object, **options: object) -> object:
+            number = None if isinstance(file, int) else numbers.get(posix.fspath(file))  # type: ignore
+            return real_open(file, *args, **options) if number is None else take(posix.dup(number), *args, **options)
 
-    builtins.open = open_device  # type: ignore[assignment]
+        return open_device
+
+    real_open = builtins.open
+    builtins.open = _io.open = sys.modules["io"].open = resolving(real_open, real_open)  # type: ignore
+    posix.open = resolving(posix.open, lambda number, *_, **__: number)  # type: ignore
 
 
 def start_names(path: str) -> dict[str, object]:
@@ -215,94 +199,159 @@ def start_names(path: str) -> dict[str, object]:
     return names
 
 
-class Ending(_weakref.ref):  # type: ignore[type-arg]
-    """Calls `then` when its object goes away; an exception of that goes to `sys.unraisablehook`."""
+class Ending:
+    """What happens when the program of this child has ended: what CPython does between its last line and its exit."""
 
-    __slots__ = ("then",)
-    then: "Callable[[], object] | None"
+    def __init__(self, names: dict[str, object], acts_at_exit: bool) -> None:
+        self.names: dict[str, object] | None = names
+        self.acts_at_exit = acts_at_exit
+        self.error: BaseException | None = None  # by which it ended
+        self.reported = False
+        self.status = 0
+        self.running = [True]  # empty once the program has come to its last line
+        self.traces: list = []  # its trace and profile functions
+        self.profiles: list = []
+        self.steps = [self.report]
+        self.rest = chain(self.untrace(), map(_operator.call, self.steps))  # called from C, one by one
 
-
-def in_order(calls: list) -> "Callable[[], object]":
-    """One callable out of several, without a Python frame."""
-    return partial(list, map(_operator.call, calls))
-
-
-def set_stage(code: "CodeType", source: bytes, path: str, driver: bytes, fork_tests: "Callable[[], None]") -> None:
-    """Puts into `sys.excepthook` all that comes after `BOOT`: `fork_tests`, which returns in the children, and then
-    what each of them does: the program, and `finish`, which never returns.
-
-    `max` takes the three arguments of a hook and calls the first of all. Clearing `fuse` ends the object that `ending`
-    refers to, so the program runs where its exception is caught, and `caught` has it."""
-    ended: list[bool] = []
-    caught: list = []
-    fuse: list[set] = [set()]
-    run = _operator.methodcaller("then")
-    ending = Ending(fuse[0], run)
-    names = start_names(path)
-    after = [partial(start_driver(driver), names)] if driver else []
-    ending.then = in_order([partial(exec, code, names), *after, partial(ended.append, True)])
-    describe = partial(describe_exception, source=source, path=path)
-    steps: list = [partial(sys.__dict__.pop, f"last_{name}", None) for name in ("exc", "type", "value", "traceback")]
-    steps += [partial(setattr, sys, "excepthook", sys.excepthook)]
-    steps += [partial(setattr, sys, "unraisablehook", caught.append), fork_tests]
-    steps += [fuse.clear, partial(sys.settrace, None), partial(sys.setprofile, None)]
-    steps += [partial(finish, ended, caught, ending, run, describe, any(word in source for word in EXITING_OBJECTS))]
-    sys.excepthook = partial(max, in_order(steps), key=_operator.call)
-    gc.freeze()
-
-
-def finish(
-    ended: list, caught: list, ending: Ending, run: object, describe: "Callable[..., bytes]", acts_at_exit: bool
-) -> "NoReturn":
-    """What CPython does between a program's last line and its exit. Of one that ran out of memory, nothing comes."""
-    status = 1
-    try:
-        errors = [one for one in caught if one.object is run]
-        if not ended:
-            if not errors and sys.unraisablehook == caught.append:
-                posix.kill(posix.getpid(), STATUS_NO_MEMORY)  # there was none even to say what happened
-            status = end_by(errors[0].exc_value, describe) if errors else 1
+    def catch(self, args: "UnraisableHookArgs") -> None:
+        """Is `sys.unraisablehook`, to which comes what nobody else catches."""
+        if args.object is not list or not self.running:  # not of one of our two stages
+            show_unraisable(args)
+        elif self.reported:
+            self.end_after(args.exc_value)
         else:
-            status = 0
-        for one in caught:
-            if one.object is not run:
-                sys.__unraisablehook__(one)
+            self.error = args.exc_value
+            if isinstance(self.error, MemoryError):
+                posix.kill(posix.getpid(), STATUS_NO_MEMORY)
+
+    def report(self) -> None:
+        """Says how the program ended, and adds the steps that are left."""
+        modules = sys.modules
+        plain = not (self.running or self.traces or self.profiles or self.acts_at_exit or atexit._ncallbacks())
+        if plain and sys.stdout is sys.__stdout__ and "threading" not in modules and "_ctypes" not in modules:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                posix._exit(0)  # the short way: each page of memory that is touched in a child costs a microsecond
+            except BaseException:
+                pass  # the long way says how
+        threads = modules.get("threading")
+        self.reported = True
+        self.steps += [partial(sys.settrace, trace) for trace in self.traces]
+        self.steps += [partial(sys.setprofile, profile) for profile in self.profiles]
+        if self.running:
+            self.steps += self.say_how(self.error or StopIteration())  # that alone ends `zip` without a word
+        self.steps += [threads._shutdown] if threads else []
+        self.steps += [atexit._run_exitfuncs, partial(list, self.untrace()), self.leave]
+
+    def untrace(self) -> "Iterator[object]":
+        """Takes trace and profile functions away, if there are any, without a frame that they would see."""
+        traces = map(self.traces.append, iter(sys.gettrace, None))
+        profiles = map(self.profiles.append, iter(sys.getprofile, None))
+        no_trace, no_profile = (iter(partial(put, None), 0) for put in (sys.settrace, sys.setprofile))
+        return chain(zip(traces, no_trace, strict=False), zip(profiles, no_profile, strict=False))
+
+    def say_how(self, error: BaseException) -> "list[Callable[[], object]]":
+        if isinstance(error, SystemExit):
+            self.status = exit_status(error)
+            return []
+        self.status = 1
+        trace = error.__traceback__
+        while trace and trace.tb_frame.f_globals is not self.names:
+            trace = trace.tb_next  # a driver's
+        error.__traceback__ = trace
+        sys.last_exc, sys.last_type, sys.last_value, sys.last_traceback = error, type(error), error, trace
+        return [partial(getattr(sys, "excepthook", sys.__excepthook__), type(error), error, trace)]
+
+    def end_after(self, failed: "BaseException | None") -> None:
+        """A step failed, which can only be the program's own `sys.excepthook`."""
+        if isinstance(failed, SystemExit):
+            self.status = exit_status(failed)
+        elif failed and self.error and sys.stderr:
+            sys.stderr.write("Error in sys.excepthook:\n")
+            sys.__excepthook__(type(failed), failed, failed.__traceback__)
+            sys.stderr.write("\nOriginal exception was:\n")
+            sys.__excepthook__(type(self.error), self.error, self.error.__traceback__)
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()
         atexit._run_exitfuncs()
-        clean = flush(sys.stdout) & flush(sys.stderr)
-        if acts_at_exit:
-            errors = one = ending.then = None  # type: ignore[assignment]
-            caught.clear()
-            sys.modules.pop("__main__", None)
-            gc.collect()  # an unclosed file is written when its last name goes away, and `__del__` may print
-        flush(sys.__stdout__)
-        if "_ctypes" in sys.modules:
-            __import__("ctypes").CDLL(None).fflush(None)  # text that the program printed through C
-        status = status if clean or status else STATUS_FLUSH_FAILED
-    finally:
-        posix._exit(status)
+        self.leave()
+
+    def leave(self) -> "NoReturn":
+        """Flushes, lets objects go that may act then, and ends the process."""
+        interrupted, status = type(self.error) is KeyboardInterrupt, 1
+        try:
+            clean = flush(getattr(sys, "stdout", None)) & flush(getattr(sys, "stderr", None))
+            if self.acts_at_exit:
+                self.let_go()
+            clean &= flush(getattr(sys, "stdout", None)) & flush(getattr(sys, "stderr", None))
+            flush(sys.__stdout__)
+            if "_ctypes" in sys.modules:
+                __import__("ctypes").CDLL(None).fflush(None)  # text that the program printed through C
+            status = self.status if clean else STATUS_FLUSH_FAILED
+            if interrupted:
+                signal(SIGINT, SIG_DFL)
+                posix.kill(posix.getpid(), SIGINT)
+        finally:
+            posix._exit(status)
+
+    def let_go(self) -> None:
+        """An unclosed file is written when its last name goes away, and `__del__` may print. The order is CPython's,
+        which collects once while the program's module is still there."""
+        gc.collect()
+        self.error = self.names = None
+        kept.clear()
+        self.steps.clear()
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+            sys.__dict__.pop(name, None)
+        sys.modules.pop("__main__", None)
+        gc.collect()
 
 
-def end_by(error: BaseException, describe: "Callable[..., bytes]") -> int:
-    """The exit status of a program that ended by an exception."""
-    if isinstance(error, MemoryError):
-        posix.kill(posix.getpid(), STATUS_NO_MEMORY)
-    if isinstance(error, SystemExit):
-        return exit_status(error.code)
-    if sys.excepthook is sys.__excepthook__:
-        posix.write(2, describe(error))
-    else:
-        sys.excepthook(type(error), error, error.__traceback__)
-    return 1
+show_unraisable = sys.unraisablehook
 
 
-def exit_status(code: object) -> int:
+kept: list[ref] = []  # a reference that is gone calls nothing
+
+
+def when_it_goes(thing: object, calls: "Iterator[object]") -> None:
+    """Has `list` take these calls when the object goes away, by a weak reference that is iterable."""
+    stage = type("Stage", (ref,), {"__slots__": (), "__iter__": partial(iter, calls)})  # a partial is no method
+    kept.append(stage(thing, list))
+
+
+def set_stage(
+    code: "CodeType", source: bytes, path: str, driver: bytes, boot: "CodeType", fork_tests: "Callable[[], None]"
+) -> None:
+    """Has `fork_tests` run, and in each child the program, when the code of `BOOT` goes away, which is at its end.
+
+    So no frame and no level of recursion lies above a program. The object is of code because that is freed by itself:
+    while one of most other types is freed, what hangs on it in a chain is put off, and so would be all that a program
+    drops. `zip` makes its calls one by one, up to the first that fails. The reference made last is called first."""
+    names = start_names(path)
+    ending = Ending(names, any(word in source for word in EXITING_WORDS.split()))
+    sys.unraisablehook = sys.__unraisablehook__ = ending.catch
+    calls: list[Callable[[], object]] = [fork_tests, type(set_stage)(code, names)]
+    calls += [partial(start_driver(driver), names)] if driver else []
+    calls += [ending.running.pop]
+    when_it_goes(boot, ending.rest)  # only if the one below has failed
+    when_it_goes(boot, chain(islice(zip(*[iter(call, 0) for call in calls], strict=False), 1), ending.rest))
+
+
+def exit_status(error: SystemExit) -> int:
+    try:
+        code = error.code
+    except BaseException:  # of a class of the program's
+        code = error  # type: ignore[assignment]
     if code is None:
         return 0
     if isinstance(code, int):
         return code & 0xFF if -(2**63) <= code < 2**63 else 0xFF
-    posix.write(2, str(code).encode("utf-8", "replace")[:ERROR_BYTES] + b"\n")
+    try:
+        print(code, file=sys.stderr or sys.__stderr__)
+    except BaseException:
+        pass  # the status says enough
     return 1
 
 
@@ -311,5 +360,5 @@ def flush(stream: "TextIO | None") -> bool:
         if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
         return True
-    except Exception:
+    except BaseException:
         return False

@@ -32,6 +32,7 @@ from watch import Watch, sweep
 TYPE_CHECKING = False  # as in `program.py`
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import CodeType
 
 BACKSTOP_CPU_S = 600  # of each process, also this one
 STACK_BYTES = 8 * 2**20  # soft limit, and size of a thread's stack, as on stock Linux; a program may raise it
@@ -97,11 +98,12 @@ def take_streams(streams: "Sequence[int]", jailed: bool) -> None:
     posix.dup2(streams[1], 1)
     posix.dup2(streams[2], 2)
     posix.closerange(CONTROL_FD, streams[-1] + 1)
-    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # the runner has a handler for it
+    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)  # the runner has a handler for it,
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)  # and a program has one for this
 
 
-def main() -> None:
-    """Returns when all is ready; `BOOT` in `config.py` then starts what `set_stage` has put together."""
+def main(boot: "CodeType") -> None:
+    """Returns when all is ready: tests are run when `boot`, the code of `BOOT` in `config.py`, has come to its end."""
     gc.disable()
     setup = marshal.loads(receive()[0])
     posix.chdir(setup["scratch"])
@@ -123,5 +125,6 @@ def main() -> None:
     for name in ("runner", "streams", "watch", "program"):
         del sys.modules[name]
     warm_up()
-    set_stage(code, task["source"], scratch.path, task["driver"], partial(run_tests, task, setup["jailed"], scratch))
+    tests = partial(run_tests, task, setup["jailed"], scratch)
+    set_stage(code, task["source"], scratch.path, task["driver"], boot, tests)
     send(frame(b"C"))

@@ -107,7 +107,7 @@ class Scratch:
 
 def write_file(path: str, data: bytes) -> None:
     """Makes a file that is not there yet."""
-    descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW, 0o600)
+    descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW, 0o644)
     view = memoryview(data)
     while view:
         view = view[posix.write(descriptor, view) :]

@@ -104,24 +104,18 @@ def test_result_carries_measurements_and_excerpts(judge: SyncJudge) -> None:
 
 
 @pytest.mark.nsjail
-def test_traceback_has_the_programs_frames_and_no_path(judge: SyncJudge) -> None:
-    source = "import json\ndef f(x):\n    return json.loads(x)\n\nf(input())\n"
-    (test,) = judge(source, [("{", "")]).tests
+def test_traceback_is_that_of_the_interpreter_and_has_no_frame_of_the_judge(judge: SyncJudge) -> None:
+    source = "def f(x):\n    return int(x) + {}[x]\n\nf(input())\n"
+    (test,) = judge(source, [("1", "")]).tests
     assert test.error.splitlines() == [
         "Traceback (most recent call last):",
-        '  File "solution.py", line 5, in <module>',
+        '  File "/tmp/solution.py", line 4, in <module>',
         "    f(input())",
-        '  File "solution.py", line 3, in f',
-        "    return json.loads(x)",
-        "json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        '  File "/tmp/solution.py", line 2, in f',
+        "    return int(x) + {}[x]",
+        "                    ~~^^^",
+        "KeyError: '1'",
     ]
-
-
-@pytest.mark.nsjail
-def test_traceback_of_deep_recursion_is_short(judge: SyncJudge) -> None:
-    (test,) = judge("def f(n):\n    f(n + 1)\nf(0)", [("", "")]).tests
-    assert test.error.count("solution.py") == 16 and "more frames" in test.error
-    assert test.error.splitlines()[-1] == "RecursionError: maximum recursion depth exceeded"
 
 
 @pytest.mark.nsjail
@@ -129,7 +123,7 @@ def test_syntax_error_is_shown_with_its_line(judge: SyncJudge) -> None:
     result = judge("x = 1\nif x\n    pass\n", [("", "")])
     assert (result.verdict, result.tests) == (Verdict.INVALID_CODE, ())
     assert result.error.splitlines() == [
-        '  File "solution.py", line 2',
+        '  File "/tmp/solution.py", line 2',
         "    if x",
         "        ^",
         "SyntaxError: expected ':'",

@@ -17,6 +17,7 @@ import pytest
 from judge_helpers import ROOT, sync_judge
 
 from rlef_plugin.judge import Limits, ProgramResult, Verdict
+from rlef_plugin.judge.judging import ERROR_BYTES
 from rlef_plugin.judge.verdicts import describe_exit
 
 pytestmark = pytest.mark.nsjail
@@ -56,7 +57,7 @@ def run_python(folder: Path, program: dict) -> dict:
         code = subprocess.run(command, cwd=work, stdin=given, stdout=out, stderr=err, env=environment).returncode
     output, error = (folder.joinpath(stream).read_bytes().replace(bytes(work), b"/tmp") for stream in ("out", "err"))
     ended = "" if code == 0 else describe_exit(-code if code < 0 else code << 8)
-    return {"output": output, "error": error.decode("utf-8", "replace"), "ended": ended}
+    return {"output": output, "error": error[-ERROR_BYTES:].decode("utf-8", "replace"), "ended": ended}
 
 
 def judged(result: ProgramResult) -> dict:

@@ -88,7 +88,7 @@ MAX_WORKERS = 1024  # of a judge; each keeps a jail of some 10 MB ready
 @dataclass(frozen=True, slots=True)
 class TestResult:
     """One test. `stdout` is at most the first `JudgeConfig.kept_stdout_bytes` of `stdout_bytes`; `error` the end of
-    standard error, or the program's own traceback without any path of this machine."""
+    standard error."""
 
     __test__ = False
 
