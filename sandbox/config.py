@@ -43,7 +43,7 @@ ADDRESS_SPACE_SLACK = 512 * 2**20  # virtual memory a program may reserve beyond
 
 # What `python -c` executes as process 1: it receives the runner's modules, compiled, from the judge, so that nothing
 # of the judge needs to be a file in the jail and nothing but the program is compiled there. The modules have builtins
-# of their own, as a program may change the others. Tests are run once this has ended, with no frame above (`set_stage`).
+# of their own, as a program may change the others. Tests run once this has ended, with no frame above (`set_stage`).
 RUNNER_MODULES = ("streams", "watch", "program", "runner")
 BOOT = f"""
 import builtins, marshal, posix, sys

@@ -211,7 +211,7 @@ class Ending:
         self.running = [True]  # empty once the program has come to its last line
         self.traces: list = []  # its trace and profile functions
         self.profiles: list = []
-        self.steps = [self.report]
+        self.steps: list[Callable[[], object]] = [self.report]
         self.rest = chain(self.untrace(), map(_operator.call, self.steps))  # called from C, one by one
 
     def catch(self, args: "UnraisableHookArgs") -> None:
@@ -332,7 +332,8 @@ def set_stage(
     names = start_names(path)
     ending = Ending(names, any(word in source for word in EXITING_WORDS.split()))
     sys.unraisablehook = sys.__unraisablehook__ = ending.catch
-    calls: list[Callable[[], object]] = [fork_tests, type(set_stage)(code, names)]
+    function: type = type(set_stage)
+    calls: list[Callable[[], object]] = [fork_tests, function(code, names)]
     calls += [partial(start_driver(driver), names)] if driver else []
     calls += [ending.running.pop]
     when_it_goes(boot, ending.rest)  # only if the one below has failed
