@@ -231,8 +231,8 @@ class Ending:
         plain = not (self.running or self.traces or self.profiles or self.acts_at_exit or atexit._ncallbacks())
         if plain and sys.stdout is sys.__stdout__ and "threading" not in modules and "_ctypes" not in modules:
             try:
-                sys.stdout.flush()
-                sys.stderr.flush()
+                sys.stdout.flush()  # type: ignore[union-attr]
+                sys.stderr.flush()  # type: ignore[union-attr]
                 posix._exit(0)  # the short way: each page of memory that is touched in a child costs a microsecond
             except BaseException:
                 pass  # the long way says how
@@ -336,7 +336,8 @@ def set_stage(
     calls: list[Callable[[], object]] = [fork_tests, function(code, names)]
     calls += [partial(start_driver(driver), names)] if driver else []
     calls += [ending.running.pop]
-    when_it_goes(boot, ending.rest)  # only if the one below has failed
+    when_it_goes(boot, map(_operator.call, [partial(posix._exit, 1)]))  # only if both below have failed,
+    when_it_goes(boot, ending.rest)  # and this if the one below has
     when_it_goes(boot, chain(islice(zip(*[iter(call, 0) for call in calls], strict=False), 1), ending.rest))
 
 

@@ -13,7 +13,9 @@ import signal
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from rlef_plugin.judge.cgroups import Cgroups, JailCgroup
 from rlef_plugin.judge.complaints import explain_failure
@@ -226,8 +228,14 @@ class Starter:
         self._runner = runner
         self._config = memory_file("config", command.config.encode())
         self._exits: dict[int, asyncio.Future[int]] = {}
+        self._spawning = 0
+        self._early: dict[int, int] = {}  # meanwhile: wait statuses of children whose numbers are not known here
+        self._thread = ThreadPoolExecutor(1, "start")  # a start waits for the kernel, up to 35 ms at two places
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+
+    async def _blocking[T](self, call: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(self._thread, call)
 
     @property
     def alive(self) -> list[asyncio.Future[int]]:
@@ -260,14 +268,14 @@ class Starter:
 
     async def _spawn(self, ours: socket.socket, control: int, files: list[int], scratch: str | None) -> JailProcess:
         """With a cgroup, nsjail waits for its configuration until it is in it, so that all it starts is."""
-        cgroup = self.cgroups.jail() if self.cgroups else None
+        cgroup = await self._blocking(self.cgroups.jail) if self.cgroups else None
         config, gate = os.pipe2(os.O_CLOEXEC) if cgroup else (self._config, -1)
         numbers = {files[0]: 0, files[1]: 1, files[2]: 2, control: 3, files[3]: LOG_FD, config: CONFIG_FD}
         actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in numbers.items()]
         argv, environment = self.command.argv, self.command.environment
-        set_oom_score(JAIL_OOM_SCORE)  # inherited: set afterwards, it may miss what nsjail has forked by then
+        self._spawning += 1
         try:
-            pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
+            pid = await self._blocking(partial(_spawn_with_score, argv, environment, actions))
         except OSError as error:
             for descriptor in (*files[2:], *((config, gate) if cgroup else ())):
                 os.close(descriptor)
@@ -276,9 +284,15 @@ class Starter:
                 cgroup.release()
             raise SandboxError(f"{argv[0]} cannot be started ({error}): reinstall it.") from error
         finally:
-            set_oom_score(SERVER_OOM_SCORE)
-        self._exits[pid] = self._loop.create_future()
-        jail = JailProcess(pid, self._exits[pid], ours)
+            self._spawning -= 1
+        exited = self._loop.create_future()
+        if pid in self._early:
+            exited.set_result(self._early.pop(pid))
+        else:
+            self._exits[pid] = exited
+        if not self._spawning:
+            self._early.clear()
+        jail = JailProcess(pid, exited, ours)
         jail.log, jail.scratch, jail.cgroup = (files[2], files[3]), scratch, cgroup
         if cgroup:
             await self._enter(jail, cgroup, config, gate)
@@ -286,8 +300,10 @@ class Starter:
 
     async def _enter(self, jail: JailProcess, cgroup: JailCgroup, config: int, gate: int) -> None:
         try:
-            await asyncio.to_thread(cgroup.add, jail.pid)  # the kernel takes up to 35 ms for it
+            await self._blocking(partial(cgroup.add, jail.pid))
             os.write(gate, self.command.config.encode())
+        except (ProcessLookupError, BrokenPipeError):
+            pass  # it has ended, and has said why
         except BaseException as error:
             jail.end()
             if isinstance(error, OSError):
@@ -315,8 +331,19 @@ class Starter:
             if not pid:
                 return
             exited = self._exits.pop(pid, None)
-            if exited and not exited.done():
+            if exited is None and self._spawning:
+                self._early[pid] = status
+            elif exited and not exited.done():
                 exited.set_result(status)
+
+
+def _spawn_with_score(argv: tuple[str, ...], environment: dict[str, str], actions: list) -> int:
+    """The score is inherited: set afterwards, it may miss what nsjail has forked by then."""
+    set_oom_score(JAIL_OOM_SCORE)
+    try:
+        return os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
+    finally:
+        set_oom_score(SERVER_OOM_SCORE)
 
 
 def reserve_descriptors() -> None:

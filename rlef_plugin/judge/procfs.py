@@ -3,14 +3,15 @@ itself has no /proc."""
 
 import contextlib
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-UNCOUNTED_PROCESSES = 3  # the runner and two: what they can make the kernel hold fits into a jail's margin
-ORDINARY_DESCRIPTORS = 8
+UNCOUNTED_PROCESSES = 2  # what they can make the kernel hold fits into a jail's margin
+ORDINARY_SOCKETS = 64  # theirs, too
 SOCKET_BYTES = 212992  # that a socket can hold unread, by Linux' default
 MAPPING_BYTES, MAPS_LINE_BYTES, MAPS_BYTES = 256, 48, 1 << 20
 LISTS_CHILDREN = os.path.exists("/proc/thread-self/children")
@@ -93,48 +94,71 @@ def use_of_jail(root: int, enough_bytes: int, jailed: bool = True) -> Use:
     loop. `enough_bytes` is what must be exceeded for an exact sum to matter."""
     inside = descendants(root)
     tests = dict(list(inside.items())[jailed:])  # the first is the runner
-    return Use(_memory_bytes(inside, enough_bytes), sum(tests.values()), max(map(delay_s, tests), default=0.0))
+    memory = _memory_bytes(tests, enough_bytes) + (_socket_bytes(inside) if jailed else 0)
+    return Use(memory, sum(tests.values()), max(map(delay_s, tests), default=0.0))
 
 
-def _memory_bytes(inside: Collection[int], enough_bytes: int) -> int:
-    """Resident memory, shared pages counted once where the sum without that is too much, and of the kernel's own what
-    no limit of a process bounds: socket buffers, page tables and mappings. A few processes fit into the margin."""
-    kernel = sum(map(_kernel_bytes, inside)) if len(inside) > UNCOUNTED_PROCESSES else 0
-    total = sum(map(_resident_bytes, inside)) + kernel
-    return total if total <= enough_bytes else sum(map(_proportional_bytes, inside)) + kernel
+def _memory_bytes(tests: Collection[int], enough_bytes: int) -> int:
+    """Resident memory, pages that several processes share counted once where the sum without that is too much, and of
+    the kernel's own what no limit of a process bounds, page tables and mappings. Few of them fit into the margin."""
+    total = sum(map(_resident_bytes, tests))
+    if len(tests) <= UNCOUNTED_PROCESSES:
+        return total if len(tests) < 2 or total <= enough_bytes else sum(map(_proportional_bytes, tests))
+    kernel = sum(map(_kernel_bytes, tests))
+    return (total if total + kernel <= enough_bytes else sum(map(_proportional_bytes, tests))) + kernel
 
 
 def _resident_bytes(process: int) -> int:
-    fields = _bytes(f"/proc/{process}/statm").split()
-    return int(fields[1]) * PAGE_BYTES if fields else 0
+    return _of_a_thread(process, lambda folder: PAGE_BYTES * int((_bytes(f"{folder}/statm").split() or [b"0"] * 2)[1]))
 
 
 def _proportional_bytes(process: int) -> int:
     """Resident memory, pages shared with others counted in parts."""
-    lines = _bytes(f"/proc/{process}/smaps_rollup").splitlines()
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(b"Pss:"))
+
+    def pss(folder: str) -> int:
+        lines = _bytes(f"{folder}/smaps_rollup").splitlines()
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(b"Pss:"))
+
+    return _of_a_thread(process, pss)
+
+
+def _of_a_thread(process: int, read: Callable[[str], int]) -> int:
+    """What the process says, or, if its first thread has exited and so says nothing, another thread of it."""
+    if found := read(f"/proc/{process}"):
+        return found
+    with contextlib.suppress(OSError):
+        return max(
+            (read(f"/proc/{process}/task/{thread}") for thread in os.listdir(f"/proc/{process}/task")), default=0
+        )
+    return 0
 
 
 def _kernel_bytes(process: int) -> int:
-    """At most, by the number of open descriptors, page tables, and mappings."""
+    """At most, by page tables and the number of mappings."""
     status = _bytes(f"/proc/{process}/status").partition(b"VmPTE:")[2].split()
-    tables = 1024 * int(status[0]) if status else 0
-    try:
-        descriptors = os.stat(f"/proc/{process}/fd").st_size or len(os.listdir(f"/proc/{process}/fd"))
-    except OSError:
-        return tables
     mappings = len(_bytes(f"/proc/{process}/maps", MAPS_BYTES)) // MAPS_LINE_BYTES
-    return tables + max(0, descriptors - ORDINARY_DESCRIPTORS) * SOCKET_BYTES + mappings * MAPPING_BYTES
+    return 1024 * int(status[0]) + mappings * MAPPING_BYTES if status else 0
+
+
+def _socket_bytes(inside: Collection[int]) -> int:
+    """What the sockets of a jail can hold unread at most; the kernel counts those made in its network namespace."""
+    for process in inside:
+        counted = re.search(rb"sockets: used (\d+)", _bytes(f"/proc/{process}/net/sockstat"))
+        if counted:
+            return max(0, int(counted[1]) - ORDINARY_SOCKETS) * SOCKET_BYTES
+    return 0
 
 
 def delay_s(process: int) -> float:
     """Seconds that the thread which waited most has waited for a core while it could have run."""
-    found = [0.0]
     with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{process}/task"):
-            fields = _bytes(f"/proc/{process}/task/{thread}/schedstat").split()
-            found.append(int(fields[1]) / 1e9 if len(fields) > 1 else 0.0)
-    return max(found)
+        return max((thread_delay_s(int(one), process) for one in os.listdir(f"/proc/{process}/task")), default=0.0)
+    return 0.0
+
+
+def thread_delay_s(thread: int, process: int | str = "self") -> float:
+    fields = _bytes(f"/proc/{process}/task/{thread}/schedstat").split()
+    return int(fields[1]) / 1e9 if len(fields) > 1 else 0.0
 
 
 def _bytes(path: str, most: int = 1 << 16) -> bytes:

@@ -15,6 +15,8 @@ import resource
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator
@@ -27,7 +29,7 @@ from rlef_plugin.judge.cgroups import NONE, Cgroups, remove_leftovers, report
 from rlef_plugin.judge.jail import JailCommand
 from rlef_plugin.judge.judging import Job, help_program, judge_program
 from rlef_plugin.judge.process import SERVER_OOM_SCORE, Found, JailProcess, Starter, reserve_descriptors
-from rlef_plugin.judge.procfs import Use, read_processes, set_oom_score, use_of_jail
+from rlef_plugin.judge.procfs import Use, read_processes, set_oom_score, thread_delay_s, use_of_jail
 from rlef_plugin.judge.verdicts import KILLED, Limits, SandboxError, TestResult, Verdict
 from rlef_plugin.judge.wire import pack, read_message
 
@@ -110,14 +112,11 @@ class Pool:
     async def _look(self, jail: JailProcess) -> None:
         """In a thread: a program can make reading of it take as long as it likes, and then ends as if it had too much.
         What is found of one test says nothing about the next."""
-        use: Use | None
-        answered, enough = jail.answered, jail.limits.memory_mb * 2**20
-        reading = self._readers.submit(use_of_jail, jail.pid, enough, self._starter.command.jailed)
-        try:
-            async with asyncio.timeout(LOOK_S):
-                use = await asyncio.wrap_future(reading)
-        except TimeoutError:
-            use = None
+        answered, reader = jail.answered, Reader(jail, self._starter.command.jailed)
+        reading = asyncio.wrap_future(self._readers.submit(reader.read))
+        while not reading.done() and reader.ran_s() < LOOK_S:
+            await asyncio.wait([reading], timeout=LOOK_S / 4)
+        use = reading.result() if reading.done() else None
         jail.drain()
         if jail.answered != answered or not jail.test_started or jail.ended:
             return
@@ -141,6 +140,26 @@ class Pool:
 
 def _failed(start: asyncio.Task[JailProcess]) -> bool:
     return start.done() and not start.cancelled() and start.exception() is not None
+
+
+class Reader:
+    """One look at a jail, in a thread, whose own wait for a core does not count as the program's doing."""
+
+    def __init__(self, jail: JailProcess, jailed: bool) -> None:
+        self._arguments = jail.pid, jail.limits.memory_mb * 2**20, jailed
+        self._thread, self._started, self._delay_s = 0, 0.0, 0.0
+
+    def read(self) -> Use:
+        thread = threading.get_native_id()
+        self._delay_s, self._started = thread_delay_s(thread), time.monotonic()
+        self._thread = thread
+        return use_of_jail(*self._arguments)
+
+    def ran_s(self) -> float:
+        """Seconds since it began, less those in which its thread waited for a core."""
+        if not self._thread:
+            return 0.0
+        return time.monotonic() - self._started - (thread_delay_s(self._thread) - self._delay_s)
 
 
 class Places:
