@@ -60,6 +60,15 @@ def describe_syntax_error(error: Exception, source: bytes, path: str) -> bytes:
     return text.encode("utf-8", "replace")[:ERROR_BYTES]
 
 
+# The compiler's depth counts from the C functions below it. A source that may be too deep here by a few levels only is
+# left to an interpreter of its own, in each test.
+RUN_ALONE = """
+import posix, sys
+flags = ["-s", "-X", "utf8", "-X", "int_max_str_digits=0", __file__.rpartition("/")[2]]
+posix.execve(sys.executable, [sys.executable, *flags], {**posix.environ, b"PYTHONPATH": ":".join(sys.path[1:])})
+"""
+
+
 class Compiled(Exception):
     """Carries a code object out of `exec`."""
 
@@ -84,7 +93,9 @@ def compile_program(source: bytes, path: str) -> "CodeType | bytes":
             sys.settrace(None)
     except Compiled as caught:
         return name_file(caught.args[0], path)
-    except (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+    except RecursionError:
+        return compile(RUN_ALONE, path, "exec")
+    except (SyntaxError, ValueError, OverflowError, MemoryError) as error:
         return describe_syntax_error(error, source, path)
     finally:
         del _warnings.filters[0]

@@ -18,6 +18,7 @@ from rlef_plugin.judge import Limits, ProgramResult, TestResult, Verdict
 from rlef_plugin.problems import Problem, TestCase
 
 F = Call("f")
+LIMITS = Limits(cpu_s=0.5, memory_mb=128)  # filling that takes much less time
 _leaf = (
     st.none()
     | st.booleans()
@@ -212,7 +213,7 @@ def judge():
 def calls(judge: SyncJudge, code: str, *tests: tuple[object, object], call: Call = F, **options) -> ProgramResult:
     cases = [TestCase(dump([given]), dump(expected)) for given, expected in tests]
     options = {"stop": False} | options
-    return judge.loop.run_until_complete(run_calls(judge.judge, call, code, cases, Limits(cpu_s=0.5), **options))
+    return judge.loop.run_until_complete(run_calls(judge.judge, call, code, cases, LIMITS, **options))
 
 
 def verdicts(result: ProgramResult) -> list[str]:

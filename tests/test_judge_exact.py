@@ -99,6 +99,28 @@ def test_program_does_what_it_does_under_python(runs: dict[str, tuple[dict, dict
         assert not found, "\n".join([*found, runs[name(program)][1]["error"]])
 
 
+DEEP = {
+    "minus": lambda depth: f"x = 1\ny = {'-' * depth}x\nprint(input())",
+    "sum": lambda depth: f"x = 1\ny = x{' + x' * depth}\nprint(input())",
+    "elif": lambda depth: "x = 1\nif x == 0: pass\n" + "elif x == 0: pass\n" * depth + "print(input())",
+}
+
+
+@pytest.mark.parametrize("shape", DEEP)
+def test_the_deepest_source_that_python_compiles_is_run(tmp_path: Path, shape: str) -> None:
+    def ends(depth: int) -> str:
+        program = {"source": DEEP[shape](depth), "input": "yes"}
+        return run_python(tmp_path / str(depth), program)["output"].decode()
+
+    low, high = 100, 10_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if ends(middle) else (low, middle)
+    with sync_judge(workers=1) as judge:
+        assert judge(DEEP[shape](low), [("yes", "yes")], LIMITS).accepted
+        assert not judge(DEEP[shape](high), [("yes", "yes")], LIMITS).accepted
+
+
 def test_differences_are_named_in_the_documentation() -> None:
     text = (ROOT / "docs/judge.md").read_text()
     missing = {program["differs"] for program in PROGRAMS if "differs" in program and program["differs"] not in text}
