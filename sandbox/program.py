@@ -240,7 +240,8 @@ class Ending:
         """Says how the program ended, and adds the steps that are left."""
         modules = sys.modules
         plain = not (self.running or self.traces or self.profiles or self.acts_at_exit or atexit._ncallbacks())
-        if plain and sys.stdout is sys.__stdout__ and "threading" not in modules and "_ctypes" not in modules:
+        stdout = getattr(sys, "stdout", None)
+        if plain and stdout is sys.__stdout__ and "threading" not in modules and "_ctypes" not in modules:
             try:
                 sys.stdout.flush()  # type: ignore[union-attr]
                 sys.stderr.flush()  # type: ignore[union-attr]
@@ -347,7 +348,8 @@ def set_stage(
     calls: list[Callable[[], object]] = [fork_tests, function(code, names)]
     calls += [partial(start_driver(driver), names)] if driver else []
     calls += [ending.running.pop]
-    when_it_goes(boot, map(_operator.call, [partial(posix._exit, 1)]))  # only if both below have failed,
+    failing = [partial(setattr, ending, "status", 1), ending.leave]
+    when_it_goes(boot, map(_operator.call, failing))  # only if both below have failed,
     when_it_goes(boot, ending.rest)  # and this if the one below has
     when_it_goes(boot, chain(islice(zip(*[iter(call, 0) for call in calls], strict=False), 1), ending.rest))
 
