@@ -4,6 +4,7 @@ Nothing here starts Ray or a model. `make_plan` takes tenths of a second, becaus
 """
 
 import ast
+import contextlib
 import logging
 import math
 import os
@@ -636,6 +637,7 @@ def test_ray_is_stopped_however_the_host_ends(
 
     plan = plan_of("llama3.1-8b.yaml", store)
     monkeypatch.setattr(launcher, "check_cluster", lambda *given: None)
+    monkeypatch.setattr(launcher, "_judges", lambda config: contextlib.nullcontext())
     monkeypatch.setattr(launcher, "_run_host", host)
     with pytest.raises(type(end)):
         launcher.run(plan)
@@ -646,6 +648,7 @@ def test_sigterm_ends_the_run_like_an_exception(
     fake_ray: FakeRay, stopped: list[str], monkeypatch: pytest.MonkeyPatch, store: Path
 ) -> None:
     monkeypatch.setattr(launcher, "check_cluster", lambda *given: None)
+    monkeypatch.setattr(launcher, "_judges", lambda config: contextlib.nullcontext())
     monkeypatch.setattr(launcher, "_run_host", lambda flags: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as end:
         launcher.run(plan_of("llama3.1-8b.yaml", store))

@@ -3,9 +3,9 @@
 import sys, threading
 sys.excepthook = lambda kind, *_: print("hook", kind.__name__)
 threading.excepthook = lambda arguments: print("thread", arguments.exc_type.__name__)
-sys.unraisablehook = lambda arguments: print("unraisable", arguments.exc_type.__name__)
 n = int(input())
 if n == 0:
+    sys.unraisablehook = lambda arguments: print("unraisable", arguments.exc_type.__name__)
     thread = threading.Thread(target=lambda: 1 / 0)
     thread.start()
     thread.join()
