@@ -266,8 +266,6 @@ async def _cause(job: Job, lost: Lost) -> str | Found:
     if isinstance(error, GarbledFrame | TimeoutError):
         return "blamed"
     await asyncio.wait([lost.jail.exited], timeout=1)
-    if found := _bound_met(lost.jail, job):
-        return found
     # nsjail itself was killed, or it reports that of its child, as 128 + 9.
     status = os.waitstatus_to_exitcode(lost.jail.exited.result()) if lost.jail.exited.done() else None
     return "killed" if status in (-signal.SIGKILL, 128 + signal.SIGKILL) else "blamed"
@@ -330,7 +328,7 @@ async def _call_help(job: Job, floor: Floor) -> None:
 
 async def help_program(job: Job, floor: Floor) -> None:
     """Runs tests ahead until none is left. What goes wrong is left to the program's own jail."""
-    with suppress(Lost, NotCompilable):
+    with suppress(Lost, NotCompilable, SandboxError):
         await _use_jail(job, floor)
 
 
@@ -357,7 +355,8 @@ async def _drive(jail: JailProcess, job: Job, most: int = -1) -> None:
             _close(streams)
             job.settle(index, result)
     except LOSSES as error:
-        raise Lost(jail, given[0][0] if given else -1, error) from error
+        met = _bound_met(jail, job) if isinstance(error, EOFError) else None  # now: soon its cgroup is another jail's
+        raise Lost(jail, given[0][0] if given else -1, met or error) from error
     finally:
         jail.end_test()
         for _, streams in given:
