@@ -180,7 +180,7 @@ except ChildProcessError:
         "MAX_PROCESSES = 400",
     ),
 )
-def test_threads_are_bounded(judge: SyncJudge) -> None:
+def test_threads_are_bounded(uncharged: SyncJudge) -> None:
     source = """
 import threading
 stop, made = threading.Event(), 0
@@ -193,7 +193,7 @@ except RuntimeError:
     pass
 stop.set()
 print(made)"""
-    assert 20 <= int(judge.output(source, memory_mb=512)) < 48
+    assert 20 <= int(uncharged.output(source, memory_mb=512)) < 48
 
 
 SPINS = {
