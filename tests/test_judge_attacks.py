@@ -670,7 +670,7 @@ except OSError:
 
 
 @defence(
-    ("rlef_plugin/judge/process.py", "if use.memory_bytes > most_bytes:", "if False:"),
+    ("rlef_plugin/judge/process.py", "if use.memory_bytes > self.most_bytes:", "if False:"),
 )
 def test_memory_bomb_over_many_processes_is_out_of_memory(judge: SyncJudge) -> None:
     """Each process stays below the limit, all together do not. The watch adds it up."""

@@ -57,6 +57,7 @@ class JailProcess:
         self.test_started = 0.0  # event loop time at which the running test began; 0 = none runs
         self.answered = 0  # frames that came
         self.cpu_s = 0.0  # of the running test, when it was last looked at
+        self._cpu_before_s = -1.0  # of the whole jail, when the running test was first looked at; -1 = not yet
         self.log: tuple[int, ...] = ()  # where ld.so and nsjail write their complaints
         self.scratch: str | None = None
         self._frames: deque[Frame] = deque()
@@ -131,7 +132,22 @@ class JailProcess:
         if self.cgroup:
             self.cgroup.allow(bound_bytes)
 
+    @property
+    def most_bytes(self) -> int:
+        return self.limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
+
+    def worth_a_look(self) -> bool:
+        """Whether the counters of its cgroup, three short reads, leave open that the running test takes too much."""
+        if not self.cgroup or self._loop.time() - self.test_started > self.limits.wall_s:
+            return True
+        cpu_s = self.cgroup.cpu_s
+        if self._cpu_before_s < 0:
+            self._cpu_before_s = cpu_s
+        spent = cpu_s - self._cpu_before_s > self.limits.cpu_s + CPU_SLACK_S
+        return spent or not cpu_s or self.cgroup.memory_bytes > self.most_bytes
+
     def begin_test(self) -> None:
+        self._cpu_before_s = -1.0
         self.test_started = self._loop.time()
         self.deadline = self.test_started + self.limits.wall_s + SILENCE_S
         self.cpu_s = 0.0
@@ -143,9 +159,8 @@ class JailProcess:
         """Ends the running test if all its processes together have used too much, or if it sleeps for too long."""
         limits, wall_s = self.limits, self._loop.time() - self.test_started
         self.cpu_s = use.cpu_s
-        most_bytes = limits.memory_mb * 2**20 + JAIL_OVERHEAD_BYTES
         found: tuple[Verdict, str] | None = None
-        if use.memory_bytes > most_bytes:
+        if use.memory_bytes > self.most_bytes:
             found = (
                 Verdict.OUT_OF_MEMORY,
                 f"All processes of the program together took {use.memory_bytes >> 20} MiB.",

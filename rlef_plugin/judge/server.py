@@ -105,7 +105,8 @@ class Pool:
                 if jail.deadline and now > jail.deadline:
                     jail.fail(TimeoutError("the runner is silent"))
                 elif jail.test_started and now > jail.test_started + WATCH_S and jail not in looks:
-                    looks[jail] = asyncio.create_task(self._look(jail))
+                    if jail.worth_a_look():
+                        looks[jail] = asyncio.create_task(self._look(jail))
             for jail in [jail for jail, look in looks.items() if look.done()]:
                 looks.pop(jail).result()
 
