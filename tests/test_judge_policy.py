@@ -43,7 +43,7 @@ CONDITIONS = {
     "ioctl": "cmd == 0x5401 || cmd == 0x5413 || cmd == 0x541b || cmd == 0x5421 || cmd == 0x5450 || cmd == 0x5451 "
     "|| cmd == 0x802c542a",
     "madvise": "behavior <= 4 || behavior == 8 || behavior == 10 || behavior == 11 || (behavior >= 14 "
-    "&& behavior <= 19)",
+    "&& behavior <= 19) || behavior == 22 || behavior == 23",
     "mmap": "(flags & 0x40000) == 0",
     "pipe2": "(flags & 0xfff7f7ff) == 0",
     "prctl": "option == 15 || option == 16 || option == 0x53564d41",
