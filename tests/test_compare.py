@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 from rlef_plugin.judge import compare
-from rlef_plugin.judge.compare import BLOCK_BYTES, Written, outputs_match
+from rlef_plugin.judge.compare import BLOCK_BYTES, OutputFile, outputs_match
 
 EQUAL = [
     (b"", b""), (b"", b" \n\t\r\v"), (b"1 2 3", b"1\n2\t3\r\n"), (b"1\v2", b"1 2"),
@@ -193,30 +193,30 @@ def test_the_last_of_millions_of_digits_decides_how_a_number_is_rounded() -> Non
 
 
 @pytest.fixture
-def written() -> Iterator[Callable[[bytes], Written]]:
+def written() -> Iterator[Callable[[bytes], OutputFile]]:
     """Files that hold what they are called with."""
     with ExitStack() as stack:
 
-        def write(data: bytes) -> Written:
+        def write(data: bytes) -> OutputFile:
             file = stack.enter_context(tempfile.TemporaryFile(dir="/dev/shm"))
             file.write(data)
             file.flush()
-            return Written(file.fileno(), len(data))
+            return OutputFile(file.fileno(), len(data))
 
         yield write
 
 
-def test_a_file_is_compared_as_its_bytes_are(written: Callable[[bytes], Written]) -> None:
+def test_a_file_is_compared_as_its_bytes_are(written: Callable[[bytes], OutputFile]) -> None:
     for size in (0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 100 * BLOCK_BYTES):
         data = b"12 " * size
         assert outputs_match(written(data), data.replace(b" ", b"\n"))
         assert not outputs_match(written(data), data + b"1")
-        assert outputs_match(Written(written(data + b" behind").descriptor, len(data)), data)
+        assert outputs_match(OutputFile(written(data + b" behind").descriptor, len(data)), data)
 
 
 @pytest.mark.parametrize("left", [0, 1, 3 << 20])
 def test_a_file_that_is_cut_meanwhile_is_no_right_output_and_no_end(
-    written: Callable[[bytes], Written], left: int
+    written: Callable[[bytes], OutputFile], left: int
 ) -> None:
     for data in (b"7" * (4 << 20), b"12 " * (4 << 20)):
         output = written(data)
@@ -238,7 +238,7 @@ HEAVY = {  # what a program prints, and what is expected
 
 @pytest.mark.parametrize("kind", HEAVY)
 def test_a_large_output_is_compared_in_a_second_and_keeps_nobody_waiting(
-    kind: str, written: Callable[[bytes], Written]
+    kind: str, written: Callable[[bytes], OutputFile]
 ) -> None:
     """CPU time of this thread, so that it may be busy here: between two turns of another task, and in all."""
     printed, expected = HEAVY[kind]()

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class OutputFile:
     """The first `size` bytes of a file, read when they are asked for.
 
     Not a mapping: a jail that has the file open could cut it, which would end this process by SIGBUS. Here what is no
@@ -40,7 +40,7 @@ class Written:
         return os.pread(self.descriptor, length, part.start).ljust(length, b"\0")
 
 
-Data = bytes | memoryview | Written
+Data = bytes | memoryview | OutputFile
 type Steps[T] = Generator[None, None, T]  # work that pauses at each `yield`
 
 TOLERANCE = 1e-5

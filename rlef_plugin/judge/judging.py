@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rlef_plugin.judge.cgroups import bound_bytes
-from rlef_plugin.judge.compare import Written, compare
+from rlef_plugin.judge.compare import OutputFile, compare
 from rlef_plugin.judge.jail import sandbox_config
 from rlef_plugin.judge.process import Found, JailProcess
 from rlef_plugin.judge.procfs import inherit_code, oom_kills
@@ -443,13 +443,13 @@ async def _judge_test(frame: Frame, streams: list[int], jail: JailProcess, job: 
     kept = min(size, job.kept_stdout_bytes, limits.output_bytes)
     output = await asyncio.to_thread(read_range, stdout, kept) if kept > LARGE_BYTES else read_range(stdout, kept)
     if verdict is None:
-        whole = output if kept == size else Written(stdout, size)
+        whole = output if kept == size else OutputFile(stdout, size)
         right = job.expected is None or await compare(whole, job.expected[index])
         verdict = Verdict.ACCEPTED if right else Verdict.WRONG_OUTPUT
     error = ""
     if verdict is not Verdict.ACCEPTED or job.expected is None:
-        start = max(0, error_size - ERROR_BYTES)
-        error = bytes(read_range(streams[2], ERROR_BYTES, start)).decode("utf-8", "replace")
+        shown = min(error_size, ERROR_BYTES)
+        error = bytes(read_range(streams[2], shown, error_size - shown)).decode("utf-8", "replace")
     if verdict is Verdict.EXCEPTION and not error.strip():
         error = describe_exit(status)
     return TestResult(

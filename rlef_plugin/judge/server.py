@@ -217,8 +217,8 @@ class Places:
             return False
         self._free -= 1
         helper = asyncio.create_task(help_program(job, self))
-        for helpers in (job.helpers, self._helpers):
-            helpers.add(helper) if isinstance(helpers, set) else helpers.append(helper)
+        job.helpers.add(helper)
+        self._helpers.append(helper)
         helper.add_done_callback(partial(self._end_help, job))
         return True
 
